@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+/** The program: picks the rooms, and is the only one to end the process. */
+import { version } from '../package.json';
+
+if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
+  process.stdout.write(`${version}\n`);
+} else {
+  void run();
+}
+
+async function run(): Promise<void> {
+  const [{ main }, { relayCommand }, { devCommand }] = await Promise.all([
+    import('../src/cli/main.ts'),
+    import('../src/relay/command.ts'),
+    import('../src/dev/command.ts'),
+  ]);
+  // A reader that went away (gate … | head) ends the program as it ends cat, not with a stack.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 141 : 1));
+  process.exitCode = await main({
+    argv: process.argv.slice(2),
+    streams: process,
+    extraCommands: [relayCommand, devCommand],
+    stopSignal,
+  });
+}
+
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  const codes = { SIGINT: 130, SIGTERM: 143 } as const;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // The second time the user means it.
+      if (controller.signal.aborted) process.exit(codes[signal]);
+      controller.abort(signal);
+    });
+  }
+  return controller.signal;
+}

@@ -1,0 +1,133 @@
+/** What the CLI and the relay say to each other over HTTP: one schema per body, which is also its type. */
+import * as z from 'zod/mini';
+
+const text = (lengthMax: number) => z.string().check(z.minLength(1), z.maxLength(lengthMax));
+
+/** Longest reason that is stored and shown. */
+export const reasonLengthMax = 1000;
+/** Largest request body that the relay reads. */
+export const requestBytesMax = 16 * 1024;
+
+/** GET /.well-known/gate: what `gate login` needs to know. Public. */
+export const RelayInfo = z.object({
+  service: z.literal('gate'),
+  version: z.string(),
+  issuer: z.url(),
+  clientId: z.string(),
+  /** RFC 8707 `resource` to ask for, where the issuer needs it to mint tokens for the relay. */
+  resource: z.optional(z.string()),
+  scopes: z.array(z.string()),
+});
+export type RelayInfo = z.infer<typeof RelayInfo>;
+
+/** GET /v1/whoami: the caller as the relay sees it. Times are RFC 3339 in UTC. */
+export const WhoAmI = z.object({
+  issuer: z.string(),
+  subject: z.string(),
+  name: z.string(),
+  kind: z.enum(['human', 'workload', 'agent']),
+  groups: z.array(z.string()),
+  expiresAt: z.string(),
+});
+export type WhoAmI = z.infer<typeof WhoAmI>;
+
+export const StatementKind = z.enum(['read', 'write', 'schema', 'admin', 'unknown']);
+
+/** A role of a target that the caller may take. */
+export const RoleInfo = z.object({
+  name: z.string(),
+  /** Statement kinds that this role refuses. */
+  denies: z.array(StatementKind),
+  requires: z.array(z.enum(['reason'])),
+  durationMaxSeconds: z.number(),
+});
+
+/** GET /v1/targets → { targets }: only what the caller may reach. */
+export const TargetInfo = z.object({
+  name: z.string(),
+  description: z.optional(z.string()),
+  database: z.string(),
+  roles: z.array(RoleInfo),
+});
+export type TargetInfo = z.infer<typeof TargetInfo>;
+export const TargetList = z.object({ targets: z.array(TargetInfo) });
+
+/** POST /v1/grants. Without `role`, the first role that the caller may take. */
+export const GrantRequest = z.strictObject({
+  target: text(100),
+  role: z.optional(text(100)),
+  reason: z.optional(text(reasonLengthMax)),
+  durationSeconds: z.optional(z.int().check(z.positive())),
+});
+export type GrantRequest = z.infer<typeof GrantRequest>;
+
+export const GrantInfo = z.object({
+  id: z.string(),
+  target: z.string(),
+  role: z.string(),
+  reason: z.optional(z.string()),
+  createdAt: z.string(),
+  expiresAt: z.string(),
+});
+export type GrantInfo = z.infer<typeof GrantInfo>;
+
+/**
+ * POST /v1/sessions. `verifier` is the SCRAM-SHA-256 verifier of a password that the client made up, in the format
+ * of pg_authid.rolpassword; the password itself never leaves the client's machine.
+ */
+export const SessionRequest = z.strictObject({
+  grant: text(100),
+  verifier: text(400),
+  command: z.enum(['connect', 'exec']),
+});
+export type SessionRequest = z.infer<typeof SessionRequest>;
+
+/** The answer to POST /v1/sessions: how to log in through the tunnel at GET /v1/sessions/:id/tunnel. */
+export const SessionInfo = z.object({
+  id: z.string(),
+  grant: z.string(),
+  target: z.string(),
+  role: z.string(),
+  user: z.string(),
+  database: z.string(),
+  expiresAt: z.string(),
+});
+export type SessionInfo = z.infer<typeof SessionInfo>;
+
+/** One row of GET /v1/sessions → { sessions }, newest first. */
+export const SessionSummary = z.object({
+  id: z.string(),
+  grant: z.string(),
+  target: z.string(),
+  role: z.string(),
+  command: z.enum(['connect', 'exec']),
+  principal: z.object({
+    issuer: z.string(),
+    subject: z.string(),
+    name: z.string(),
+    kind: z.enum(['human', 'workload', 'agent']),
+    groups: z.array(z.string()),
+  }),
+  reason: z.optional(z.string()),
+  state: z.enum(['open', 'ended']),
+  startedAt: z.string(),
+  expiresAt: z.string(),
+  endedAt: z.optional(z.string()),
+  endReason: z.optional(z.string()),
+  connections: z.number(),
+  statements: z.number(),
+  refused: z.number(),
+});
+export type SessionSummary = z.infer<typeof SessionSummary>;
+export const SessionList = z.object({ sessions: z.array(SessionSummary) });
+
+/** Every answer that is not 2xx. `code` is a key of ERRORS. */
+export const ErrorBody = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    hint: z.optional(z.string()),
+    rule: z.optional(z.string()),
+  }),
+});
+export type ErrorBody = z.infer<typeof ErrorBody>;

@@ -1,0 +1,96 @@
+/** The shapes of the record: every entry that a session can leave, as it stands in the log. */
+import * as z from 'zod/mini';
+
+const Who = z.object({
+  issuer: z.string(),
+  subject: z.string(),
+  kind: z.enum(['human', 'workload', 'agent']),
+  name: z.string(),
+  groups: z.array(z.string()),
+});
+
+const decision = { effect: z.enum(['allow', 'deny']), rule: z.string(), reason: z.string() };
+
+/** What happened, without the envelope. `connection` and `statement` count from 1 within the session. */
+export const Event = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('session.open'),
+    who: Who,
+    target: z.string(),
+    role: z.string(),
+    grant: z.string(),
+    reason: z.optional(z.string()),
+    expiresAt: z.string(),
+    command: z.enum(['connect', 'exec']),
+    /** SHA-256 of the policy text in force, in hex. */
+    policy: z.string(),
+    relayVersion: z.string(),
+  }),
+  z.object({ kind: z.literal('session.close'), reason: z.string() }),
+  z.object({
+    kind: z.literal('connection.open'),
+    connection: z.number(),
+    /** Where the tunnel came from, as the relay's socket saw it. */
+    clientAddress: z.string(),
+    applicationName: z.optional(z.string()),
+    backendPid: z.optional(z.number()),
+  }),
+  z.object({
+    kind: z.literal('connection.close'),
+    connection: z.number(),
+    reason: z.string(),
+    bytesIn: z.number(),
+    bytesOut: z.number(),
+  }),
+  /** Written and durable before the statement is forwarded; or, with `effect: deny`, in place of forwarding it. */
+  z.object({
+    kind: z.literal('statement'),
+    connection: z.number(),
+    statement: z.number(),
+    protocol: z.enum(['simple', 'extended']),
+    /** The client's text. Where it sets a password, the text with every literal replaced, and `redacted`. */
+    sql: z.string(),
+    redacted: z.optional(z.literal(true)),
+    /** Bound parameters in order: text as it is, binary as base64, NULL as null. */
+    parameters: z.optional(z.array(z.nullable(z.union([z.string(), z.object({ base64: z.string() })])))),
+    /** The kinds of all statements in the text, without repetition. */
+    kinds: z.array(z.string()),
+    ...decision,
+  }),
+  z.object({
+    kind: z.literal('outcome'),
+    connection: z.number(),
+    statement: z.number(),
+    /** `skipped`: an earlier error in the pipeline made the server pass over it. `unknown`: the relay or server died. */
+    state: z.enum(['ok', 'error', 'suspended', 'skipped', 'unknown']),
+    /** Command tags, one per statement of the text. */
+    tags: z.array(z.string()),
+    rows: z.number(),
+    /** Bytes of result (DataRow and CopyData out) and of input (CopyData in). */
+    bytesOut: z.number(),
+    bytesIn: z.number(),
+    sqlstate: z.optional(z.string()),
+    durationMs: z.number(),
+  }),
+  z.object({
+    kind: z.literal('cancel'),
+    connection: z.number(),
+    /** Whether a statement was running, so that the cancel went on to the server. */
+    forwarded: z.boolean(),
+  }),
+]);
+export type Event = z.infer<typeof Event>;
+export type EventOf<K extends Event['kind']> = Extract<Event, { kind: K }>;
+
+/** The envelope: `seq` counts from 1 in the session, `prev` is the hash of the session's previous line ('' for the first). */
+export const Envelope = z.object({
+  v: z.literal(1),
+  session: z.string(),
+  seq: z.number(),
+  prev: z.string(),
+  /** RFC 3339 in UTC with milliseconds, by the relay's clock. */
+  time: z.string(),
+});
+export type Envelope = z.infer<typeof Envelope>;
+export type AuditEntry = Envelope & { readonly event: Event };
+export const AuditEntry = z.extend(Envelope, { event: Event });

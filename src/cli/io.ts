@@ -1,0 +1,73 @@
+/** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
+import { createInterface } from 'node:readline/promises';
+import type { ChalkInstance } from 'chalk';
+
+/** What the commands need of the outside; tests build it from two strings' worth of streams. */
+export type Io = {
+  readonly json: boolean;
+  /** stdin and stderr are terminals and `--json` is off: questions may be asked. */
+  readonly isInteractive: boolean;
+  /** Data. Resolves when the stream has taken it, so that long outputs stay in bounded memory. */
+  write(text: string | Uint8Array): Promise<void>;
+  /** One JSON value on its own line of stdout. */
+  writeJson(value: unknown): Promise<void>;
+  /** A line for people, on stderr. Silent under `--json`. */
+  say(line: string): void;
+  /** A line on stderr that must be seen also under `--json` (as {"event":"warning"} there). */
+  warn(line: string): void;
+  ask(question: string): Promise<string>;
+  /** Shows progress on a terminal while `work` runs; nothing elsewhere. */
+  withSpinner<T>(text: string, work: () => Promise<T>): Promise<T>;
+  colors(): Promise<ChalkInstance>;
+};
+
+export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream };
+
+export function createIo(streams: IoStreams, options: { json: boolean }): Io {
+  const { stdin, stdout, stderr } = streams;
+  const isInteractive = !options.json && stdin.isTTY === true && stderr.isTTY === true;
+  return {
+    json: options.json,
+    isInteractive,
+    write: (text) =>
+      new Promise((resolve, reject) => {
+        stdout.write(text, (error) => (error ? reject(error) : resolve()));
+      }),
+    writeJson(value) {
+      return this.write(`${JSON.stringify(value)}\n`);
+    },
+    say(line) {
+      if (!options.json) stderr.write(`${line}\n`);
+    },
+    warn(line) {
+      stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
+    },
+    async ask(question) {
+      const terminal = createInterface({ input: stdin, output: stderr });
+      try {
+        return (await terminal.question(question)).trim();
+      } finally {
+        terminal.close();
+      }
+    },
+    async withSpinner(text, work) {
+      if (!isInteractive) return work();
+      const { default: ora } = await import('ora');
+      const spinner = ora({ text, stream: stderr }).start();
+      try {
+        return await work();
+      } finally {
+        spinner.stop();
+      }
+    },
+    async colors() {
+      const { Chalk } = await import('chalk');
+      return new Chalk({ level: wantsColor(stdout) ? 1 : 0 });
+    },
+  };
+}
+
+/** https://no-color.org and FORCE_COLOR, as Node itself reads them. */
+function wantsColor(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY === true && stream.hasColors();
+}

@@ -1,0 +1,108 @@
+/** Parses the command line, runs one command, and turns every failure into words and an exit code. */
+import { Command, CommanderError, Option } from 'commander';
+import { version } from '../../package.json';
+import { GateError } from '../errors/errors.ts';
+import { connectCommand } from './commands/connect.ts';
+import { execCommand } from './commands/exec.ts';
+import { loginCommand } from './commands/login.ts';
+import { logoutCommand } from './commands/logout.ts';
+import { sessionsCommand } from './commands/sessions.ts';
+import { targetsCommand } from './commands/targets.ts';
+import { whoamiCommand } from './commands/whoami.ts';
+import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
+import { createIo, type Io, type IoStreams } from './io.ts';
+
+export type MainOptions = {
+  /** Arguments after the program's name. */
+  readonly argv: readonly string[];
+  readonly streams: IoStreams;
+  readonly extraCommands: ExtraCommands;
+  readonly stopSignal: () => AbortSignal;
+};
+
+/** Runs one command line to its end and returns the exit code. */
+export async function main(options: MainOptions): Promise<number> {
+  const flags = readGlobalFlags(options.argv);
+  const io = createIo(options.streams, flags);
+  try {
+    const program = createProgram(createContext(io, flags, options.stopSignal), options.extraCommands);
+    program.configureOutput({
+      writeOut: (text) => void options.streams.stdout.write(text),
+      writeErr: (text) => void (io.json || options.streams.stderr.write(text)),
+    });
+    await program.parseAsync(options.argv, { from: 'user' });
+    return 0;
+  } catch (error) {
+    return report(error, io, options.streams.stderr);
+  }
+}
+
+/** A command that has said all there is to say ends with this code: a child's own, or a signal's. */
+export class ExitCode extends Error {
+  constructor(readonly exitCode: number) {
+    super(`exit ${exitCode}`);
+  }
+}
+
+export function createProgram(context: Context, extraCommands: ExtraCommands): Command {
+  const program = new Command('gate')
+    .description('Just-in-time, recorded access to PostgreSQL.')
+    .version(version, '-V, --version')
+    .addOption(new Option('--relay <url>', 'the relay to talk to').env('GATE_RELAY'))
+    .option('--json', 'data and errors as JSON')
+    .helpOption('-h, --help', 'show help')
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('Run gate --help for the list of commands.')
+    .exitOverride();
+  const commands = [
+    loginCommand,
+    logoutCommand,
+    whoamiCommand,
+    targetsCommand,
+    connectCommand,
+    execCommand,
+    sessionsCommand,
+    ...extraCommands,
+  ];
+  for (const command of commands) program.addCommand(inherit(command(context), program));
+  return program;
+}
+
+/** addCommand does not copy the parent's settings; without them a nested usage error would end the process. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const child of command.commands) inherit(child, command);
+  return command;
+}
+
+/** The two flags that must be known before the rest is parsed: how to report an error, and whom to ask. */
+function readGlobalFlags(argv: readonly string[]): GlobalFlags {
+  const end = argv.indexOf('--');
+  const own = end === -1 ? argv : argv.slice(0, end);
+  const at = own.findIndex((word) => word === '--relay' || word.startsWith('--relay='));
+  const relay = own[at]?.startsWith('--relay=') ? own[at].slice('--relay='.length) : own[at + 1];
+  return { json: own.includes('--json'), ...(at !== -1 && relay !== undefined && { relay }) };
+}
+
+function report(error: unknown, io: Io, stderr: NodeJS.WriteStream): number {
+  if (error instanceof ExitCode) return error.exitCode;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    if (io.json) writeError(stderr, { code: 'usage', message: error.message.replace(/^error: /, '') });
+    return 2;
+  }
+  if (!(error instanceof GateError)) {
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    if (io.json) writeError(stderr, { code: 'internal', message: stack });
+    else stderr.write(`gate: this is a bug, please report it\n${stack}\n`);
+    return 1;
+  }
+  const { code, message, hint, rule } = error;
+  if (io.json) writeError(stderr, { code, message, ...(hint && { hint }), ...(rule && { rule }) });
+  else stderr.write(`gate: ${message}\n${rule ? `  rule: ${rule}\n` : ''}${hint ? `  ${hint}\n` : ''}`);
+  return error.exitCode;
+}
+
+function writeError(stderr: NodeJS.WriteStream, error: Record<string, string>): void {
+  stderr.write(`${JSON.stringify({ error })}\n`);
+}

@@ -1,0 +1,48 @@
+/** Permission and its use: a Grant is what one principal may do on one target until a moment; a Session is one use of it. */
+import type { Principal } from '../principal/principal.ts';
+
+export type Grant = {
+  readonly id: string;
+  readonly principal: Principal;
+  readonly target: string;
+  readonly role: string;
+  readonly reason?: string;
+  readonly createdAt: Date;
+  /** A hard wall: no connection outlives it, and nothing moves it. */
+  readonly expiresAt: Date;
+};
+
+/** One `gate connect` or `gate exec`: the connections behind one tunnel password. */
+export type Session = {
+  readonly id: string;
+  readonly grant: Grant;
+  readonly command: 'connect' | 'exec';
+  /** The user name that clients log in with through the tunnel. */
+  readonly user: string;
+  /** SCRAM-SHA-256 verifier of the tunnel password (the format of pg_authid.rolpassword). */
+  readonly verifier: string;
+  readonly startedAt: Date;
+  readonly end?: SessionEnd;
+};
+
+export type SessionCounts = { readonly connections: number; readonly statements: number; readonly refused: number };
+
+export type SessionEnd = { readonly at: Date; readonly reason: string; readonly counts: SessionCounts };
+
+/** Where grants and sessions live. Every write is durable when its promise resolves. */
+export interface GrantStore {
+  saveGrant(grant: Grant): Promise<void>;
+  loadGrant(id: string): Promise<Grant | undefined>;
+  saveSession(session: Session): Promise<void>;
+  /** By whole id. */
+  loadSession(id: string): Promise<Session | undefined>;
+  /** False when the session had ended already or is unknown; then nothing changes. */
+  endSession(id: string, end: SessionEnd): Promise<boolean>;
+  /** Newest first. `principal` narrows to one owner, `idPrefix` to ids that start so. */
+  listSessions(filter: {
+    readonly principal?: Pick<Principal, 'issuer' | 'subject'>;
+    readonly idPrefix?: string;
+    readonly isOpen?: boolean;
+    readonly limit: number;
+  }): Promise<Session[]>;
+}
