@@ -1,5 +1,6 @@
 /** What the CLI and the relay say to each other over HTTP: one schema per body, which is also its type. */
 import * as z from 'zod/mini';
+import { statementKinds } from '../sql/kind.ts';
 
 const text = (lengthMax: number) => z.string().check(z.minLength(1), z.maxLength(lengthMax));
 
@@ -31,7 +32,7 @@ export const WhoAmI = z.object({
 });
 export type WhoAmI = z.infer<typeof WhoAmI>;
 
-export const StatementKind = z.enum(['read', 'write', 'schema', 'admin', 'unknown']);
+export const StatementKind = z.enum(statementKinds);
 
 /** A role of a target that the caller may take. */
 export const RoleInfo = z.object({

@@ -11,6 +11,11 @@ const Who = z.object({
 
 const decision = { effect: z.enum(['allow', 'deny']), rule: z.string(), reason: z.string() };
 
+const Parameter = z.nullable(
+  z.union([z.string(), z.object({ base64: z.string() }), z.object({ bytes: z.number(), sha256: z.string() })]),
+);
+export type Parameter = z.infer<typeof Parameter>;
+
 /** What happened, without the envelope. `connection` and `statement` count from 1 within the session. */
 export const Event = z.discriminatedUnion('kind', [
   z.object({
@@ -51,8 +56,8 @@ export const Event = z.discriminatedUnion('kind', [
     /** The client's text. Where it sets a password, the text with every literal replaced, and `redacted`. */
     sql: z.string(),
     redacted: z.optional(z.literal(true)),
-    /** Bound parameters in order: text as it is, binary as base64, NULL as null. */
-    parameters: z.optional(z.array(z.nullable(z.union([z.string(), z.object({ base64: z.string() })])))),
+    /** Bound parameters in order: text as it is, binary as base64, NULL as null; a large one by size and hash only. */
+    parameters: z.optional(z.array(Parameter)),
     /** The kinds of all statements in the text, without repetition. */
     kinds: z.array(z.string()),
     ...decision,

@@ -28,6 +28,9 @@ export const ERRORS = {
   'too-many': { exit: 6, sqlstate: '53300', http: 429, close: 4429 },
   'record-unavailable': { exit: 7, sqlstate: '57P05', http: 503, close: 4507 },
   'record-damaged': { exit: 7, sqlstate: 'XX001', http: 500, close: 1011 },
+  'statement-unknown': { exit: 9, sqlstate: '26000', http: 404, close: 4404 },
+  'portal-unknown': { exit: 9, sqlstate: '34000', http: 404, close: 4404 },
+  'name-too-long': { exit: 9, sqlstate: '42622', http: 400, close: 4400 },
   'sql-error': { exit: 9, sqlstate: '42601', http: 400, close: 4400 },
 } as const;
 

@@ -1,0 +1,263 @@
+/** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
+import type { AuditEntry, EventOf } from './entry.ts';
+import { showHidden, showOnOneLine } from './visible-text.ts';
+
+/** What a piece of text is, for whoever adds colour. */
+export type TextKind = 'label' | 'time' | 'prompt' | 'sql' | 'ok' | 'error' | 'refused' | 'unknown' | 'note';
+
+export type TranscriptOptions = {
+  /** Called with text that is safe to print already; must only add to it. */
+  readonly style?: (kind: TextKind, text: string) => string;
+};
+
+/** Print `text`, which ends with a newline, `delayMs` after the piece before it to play at recorded speed. */
+export type TranscriptPiece = { readonly delayMs: number; readonly text: string };
+
+/**
+ * One piece per entry, in order, and one more where the record stops without an end. Times are in UTC. A statement is
+ * named by its number, which an outcome repeats when it does not stand right below its statement.
+ */
+export async function* formatTranscript(
+  entries: Iterable<AuditEntry> | AsyncIterable<AuditEntry>,
+  options: TranscriptOptions = {},
+): AsyncGenerator<TranscriptPiece> {
+  const transcript = new Transcript(options.style ?? ((_kind, text) => text));
+  let before: number | undefined;
+  for await (const entry of entries) {
+    const now = Date.parse(entry.time);
+    const delayMs = Math.max(0, now - (before ?? now));
+    yield { delayMs: Number.isFinite(delayMs) ? delayMs : 0, text: transcript.add(entry) };
+    before = Number.isFinite(now) ? now : before;
+  }
+  const text = transcript.finish();
+  if (text !== '') yield { delayMs: 0, text };
+}
+
+type StatementEvent = EventOf<'statement'>;
+type OutcomeEvent = EventOf<'outcome'>;
+
+/** Under a line's time and statement number. */
+const margin = ' '.repeat(20);
+
+class Transcript {
+  readonly #style: (kind: TextKind, text: string) => string;
+  readonly #pending = new Map<number, StatementEvent>();
+  readonly #tally = { connections: 0, statements: 0, refused: 0, failed: 0, unknown: 0 };
+  #target = 'session';
+  #date = '';
+  #startedAt: string | undefined;
+  #lastAt: string | undefined;
+  /** The statement whose lines were the last to be printed. */
+  #above: number | undefined;
+  #hasEnded = false;
+
+  constructor(style: (kind: TextKind, text: string) => string) {
+    this.#style = style;
+  }
+
+  add(entry: AuditEntry): string {
+    const { event, time } = entry;
+    this.#startedAt ??= time;
+    this.#lastAt = time;
+    const above = this.#above;
+    this.#above = undefined;
+    switch (event.kind) {
+      case 'session.open':
+        return this.#open(entry, event);
+      case 'session.close':
+        return this.#close(time, event);
+      case 'connection.open':
+        return this.#openConnection(time, event);
+      case 'connection.close': {
+        const reason = showOnOneLine(event.reason);
+        return this.#note(time, `connection ${event.connection} closed: ${reason}${traffic(event)}`);
+      }
+      case 'statement':
+        return this.#statement(time, event);
+      case 'outcome':
+        return this.#outcome(time, event, above);
+      case 'cancel':
+        break;
+    }
+    const what = event.forwarded ? 'passed on to the server' : 'nothing was running, so it went no further';
+    return this.#note(time, `cancel asked for on connection ${event.connection}: ${what}`);
+  }
+
+  /** What to say when the record stops without a `session.close`. */
+  finish(): string {
+    if (this.#hasEnded || this.#startedAt === undefined) return '';
+    const waiting = [...this.#pending.keys()];
+    const missing = waiting.length === 0 ? '' : `${margin}no outcome recorded yet for ${numbered(waiting)}\n`;
+    const note = this.#style('note', 'the record stops here: the session has not ended');
+    return `${missing}\n${note}\n${this.#summary()}`;
+  }
+
+  #open(entry: AuditEntry, event: EventOf<'session.open'>): string {
+    const { who } = event;
+    this.#target = showOnOneLine(event.target);
+    this.#date = entry.time.slice(0, 10);
+    const kind = who.kind === 'human' ? '' : ` (${who.kind})`;
+    const groups = who.groups.length === 0 ? 'none' : who.groups.map(showOnOneLine).join(', ');
+    const rows = [
+      ['Session', showOnOneLine(entry.session)],
+      ['Who', `${showOnOneLine(who.name)}${kind}`],
+      ['Subject', `${showOnOneLine(who.subject)} at ${showOnOneLine(who.issuer)}`],
+      ['Groups', groups],
+      ['Why', event.reason === undefined ? 'no reason given' : showOnOneLine(event.reason)],
+      ['Grant', showOnOneLine(event.grant)],
+      ['Where', `${this.#target} as ${showOnOneLine(event.role)}, by gate ${event.command}`],
+      ['When', showMoment(entry.time)],
+      ['Until', `${showMoment(event.expiresAt)} at the latest`],
+      ['Under', `policy ${showOnOneLine(event.policy).slice(0, 12)}, relay ${showOnOneLine(event.relayVersion)}`],
+    ];
+    return `${rows.map(([label = '', text]) => `${this.#style('label', label.padEnd(8))} ${text}\n`).join('')}\n`;
+  }
+
+  #close(time: string, event: EventOf<'session.close'>): string {
+    this.#hasEnded = true;
+    const waiting = [...this.#pending.keys()];
+    const missing = waiting.length === 0 ? '' : this.#under('unknown', `NO OUTCOME RECORDED for ${numbered(waiting)}`);
+    return `${missing}\n${this.#note(time, `session ended: ${showOnOneLine(event.reason)}`)}${this.#summary()}`;
+  }
+
+  #openConnection(time: string, event: EventOf<'connection.open'>): string {
+    this.#tally.connections = Math.max(this.#tally.connections, event.connection);
+    const program = event.applicationName === undefined ? '' : ` by ${showOnOneLine(event.applicationName)}`;
+    const server = event.backendPid === undefined ? '' : `, server process ${event.backendPid}`;
+    const from = showOnOneLine(event.clientAddress);
+    return this.#note(time, `connection ${event.connection} opened from ${from}${program}${server}`);
+  }
+
+  #statement(time: string, event: StatementEvent): string {
+    this.#tally.statements += 1;
+    const connection = this.#tally.connections > 1 ? `${event.connection}:` : '';
+    const prompts = [`${connection}${this.#target}=> `, `${connection}${this.#target}-> `] as const;
+    const texts = showHidden(event.sql).split('\n');
+    const lines = texts.map((line, index) => {
+      const prompt = this.#style('prompt', index === 0 ? prompts[0] : prompts[1]);
+      return `${index === 0 ? this.#head(time, event.statement) : margin}${prompt}${this.#style('sql', line)}\n`;
+    });
+    if (event.redacted) lines.push(this.#under('note', 'its literals were not recorded: it sets a password'));
+    event.parameters?.forEach((parameter, index) => {
+      lines.push(`${margin}${this.#style('label', `$${index + 1} =`)} ${showParameter(parameter)}\n`);
+    });
+    if (event.effect === 'deny') {
+      this.#tally.refused += 1;
+      const why = `${showOnOneLine(event.reason)} (rule ${showOnOneLine(event.rule)})`;
+      lines.push(this.#under('refused', `REFUSED, not sent to the server: ${why}`));
+    } else {
+      this.#pending.set(event.statement, event);
+      this.#above = event.statement;
+    }
+    return lines.join('');
+  }
+
+  #outcome(time: string, event: OutcomeEvent, above: number | undefined): string {
+    this.#pending.delete(event.statement);
+    if (event.state === 'error') this.#tally.failed += 1;
+    if (event.state === 'unknown') this.#tally.unknown += 1;
+    const [kind, text] = describeOutcome(event);
+    if (above === event.statement) return this.#under(kind, text);
+    const connection = this.#tally.connections > 1 ? ` on connection ${event.connection}` : '';
+    const which = this.#style('note', `statement ${event.statement}${connection}:`);
+    return `${this.#head(time, undefined)}${which} ${this.#style(kind, text)}\n`;
+  }
+
+  #note(time: string, text: string): string {
+    return `${this.#head(time, undefined)}${this.#style('note', text)}\n`;
+  }
+
+  #under(kind: TextKind, text: string): string {
+    return `${margin}${this.#style(kind, text)}\n`;
+  }
+
+  /** Time of day, the date on its own line where it changes, and the statement's number: as wide as `margin`. */
+  #head(time: string, statement: number | undefined): string {
+    const date = time.slice(0, 10);
+    const newDate = date === this.#date ? '' : `${this.#style('time', showOnOneLine(date))}\n`;
+    this.#date = date;
+    const clock = this.#style('time', showOnOneLine(time.slice(11, 23)).padEnd(12));
+    return `${newDate}${clock}${(statement === undefined ? '' : String(statement)).padStart(6)}  `;
+  }
+
+  #summary(): string {
+    const { connections, statements, refused, failed, unknown } = this.#tally;
+    const parts = [count(connections, 'connection'), count(statements, 'statement')];
+    if (refused > 0) parts.push(`${refused} refused`);
+    if (failed > 0) parts.push(`${failed} failed`);
+    if (unknown > 0) parts.push(`${unknown} with unknown outcome`);
+    const lasted = Date.parse(this.#lastAt ?? '') - Date.parse(this.#startedAt ?? '');
+    if (Number.isFinite(lasted)) parts.push(`${showDuration(Math.max(0, lasted))} in all`);
+    return `${margin}${parts.join(', ')}\n`;
+  }
+}
+
+function describeOutcome(event: OutcomeEvent): [TextKind, string] {
+  const duration = showDuration(event.durationMs);
+  const tags = event.tags.map(showOnOneLine).join(', ');
+  switch (event.state) {
+    case 'ok':
+      return ['ok', [tags || 'done', ...volume(event), duration].join(' · ')];
+    case 'error': {
+      const done = tags === '' ? [] : [`after ${tags}`];
+      const code = showOnOneLine(event.sqlstate ?? 'without SQLSTATE');
+      return ['error', [`ERROR ${code}`, ...done, ...volume(event), duration].join(' · ')];
+    }
+    case 'suspended':
+      return ['ok', ['stopped where the client asked, with more to come', ...volume(event), duration].join(' · ')];
+    case 'skipped':
+      return ['note', 'skipped by the server: an earlier statement of the same batch failed'];
+    case 'unknown':
+      break;
+  }
+  return ['unknown', 'OUTCOME UNKNOWN: it may have been sent, and nobody was left to hear the answer'];
+}
+
+function volume(event: OutcomeEvent): string[] {
+  const parts = [];
+  if (event.rows > 0 || event.bytesOut > 0) parts.push(count(event.rows, 'row'));
+  if (event.bytesOut > 0) parts.push(`${showBytes(event.bytesOut)} out`);
+  if (event.bytesIn > 0) parts.push(`${showBytes(event.bytesIn)} in`);
+  return parts;
+}
+
+function traffic(event: EventOf<'connection.close'>): string {
+  if (event.bytesIn === 0 && event.bytesOut === 0) return '';
+  return ` (${showBytes(event.bytesIn)} in, ${showBytes(event.bytesOut)} out)`;
+}
+
+function showParameter(parameter: NonNullable<StatementEvent['parameters']>[number]): string {
+  if (parameter === null) return 'NULL';
+  if (typeof parameter === 'string') return `'${showOnOneLine(parameter.replaceAll("'", "''"))}'`;
+  if ('base64' in parameter) return `binary ${showOnOneLine(parameter.base64)} (base64)`;
+  return `${count(parameter.bytes, 'byte')}, not kept, SHA-256 ${showOnOneLine(parameter.sha256)}`;
+}
+
+function numbered(statements: readonly number[]): string {
+  return `${statements.length === 1 ? 'statement' : 'statements'} ${statements.join(', ')}`;
+}
+
+function count(number: number, thing: string): string {
+  return `${number} ${thing}${number === 1 ? '' : 's'}`;
+}
+
+/** `2026-11-02T10:00:00.000Z` as `2026-11-02 10:00:00 UTC`. */
+function showMoment(time: string): string {
+  return showOnOneLine(time).replace(/^([-\d]+)T([:\d]+)(\.\d+)?Z$/, '$1 $2 UTC');
+}
+
+function showDuration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms * 10) / 10} ms`;
+  if (ms < 60_000) return `${Math.round(ms / 100) / 10} s`;
+  const seconds = Math.round(ms / 1000);
+  const minutes = Math.floor(seconds / 60);
+  const rest = `${minutes % 60} min ${seconds % 60} s`;
+  return minutes < 60 ? rest : `${Math.floor(minutes / 60)} h ${rest}`;
+}
+
+function showBytes(bytes: number): string {
+  if (bytes < 1000) return count(bytes, 'byte');
+  const units = ['kB', 'MB', 'GB', 'TB'] as const;
+  const step = Math.min(units.length, Math.floor(Math.log10(bytes) / 3));
+  return `${Math.round(bytes / 10 ** (step * 3 - 1)) / 10} ${units[step - 1]}`;
+}

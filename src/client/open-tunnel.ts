@@ -1,0 +1,59 @@
+/** Opens the client's end of a tunnel: one WebSocket to the relay for one connection to the database. */
+import type { IncomingMessage } from 'node:http';
+import { WebSocket } from 'ws';
+import { ErrorBody } from '../api/api.ts';
+import { GateError, isErrorCode } from '../errors/errors.ts';
+import { socketOptions, Tunnel, type TunnelHandlers } from '../tunnel/tunnel.ts';
+
+const handshakeTimeoutMs = 15_000;
+const errorBytesMax = 64 * 1024;
+
+export type TunnelRequest = {
+  /** The relay's URL without a trailing slash. */
+  readonly relay: string;
+  readonly session: string;
+  readonly accessToken: string;
+};
+
+/** Fails with the relay's own error, or `relay-unreachable`. The token travels in the Authorization header only. */
+export function openTunnel(request: TunnelRequest, handlers: TunnelHandlers): Promise<Tunnel> {
+  const url = `${request.relay.replace(/^http/, 'ws')}/v1/sessions/${request.session}/tunnel`;
+  const socket = new WebSocket(url, {
+    ...socketOptions,
+    handshakeTimeout: handshakeTimeoutMs,
+    headers: { authorization: `Bearer ${request.accessToken}` },
+  });
+  return new Promise((resolve, reject) => {
+    socket.once('open', () => {
+      socket.removeAllListeners();
+      resolve(new Tunnel(socket, handlers));
+    });
+    socket.once('unexpected-response', (_, response: IncomingMessage) => {
+      readError(response).then(reject, reject);
+    });
+    socket.once('error', (error) => {
+      reject(new GateError('relay-unreachable', `cannot open a tunnel to ${request.relay}: ${error.message}`, { cause: error }));
+    });
+  });
+}
+
+async function readError(response: IncomingMessage): Promise<GateError> {
+  const unreadable = new GateError('relay-unreachable', `the relay refused the tunnel with status ${response.statusCode}`);
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > errorBytesMax) return unreadable;
+    chunks.push(chunk);
+  }
+  try {
+    const { error } = ErrorBody.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+    if (!isErrorCode(error.code)) return unreadable;
+    return new GateError(error.code, error.message, {
+      ...(error.hint !== undefined && { hint: error.hint }),
+      ...(error.rule !== undefined && { rule: error.rule }),
+    });
+  } catch {
+    return unreadable;
+  }
+}

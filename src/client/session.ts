@@ -1,0 +1,23 @@
+/** From "I want to reach this target" to an open session: grant, tunnel password, session. */
+import { randomBytes } from 'node:crypto';
+import type { GrantRequest, SessionInfo } from '../api/api.ts';
+import { createVerifier } from '../pgwire/scram.ts';
+import type { RelayClient } from './relay-client.ts';
+
+/** A session with the password that only this process knows; the relay got its SCRAM verifier. */
+export type OpenSession = SessionInfo & { readonly password: string };
+
+export async function openSession(
+  relay: RelayClient,
+  command: 'connect' | 'exec',
+  request: GrantRequest,
+): Promise<OpenSession> {
+  const grant = await relay.createGrant(request);
+  const password = randomBytes(24).toString('base64url');
+  const session = await relay.createSession({
+    grant: grant.id,
+    verifier: createVerifier(password, randomBytes(16)),
+    command,
+  });
+  return { ...session, password };
+}

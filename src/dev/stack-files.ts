@@ -1,0 +1,168 @@
+/** The files that a demo stack lives from: relay.yaml, policy.yaml, passwords, and the ports of the last run. */
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { stringify } from 'yaml';
+import * as z from 'zod/mini';
+import { GateError } from '../errors/errors.ts';
+import { statementKinds } from '../sql/kind.ts';
+
+export type DemoTarget = {
+  readonly name: string;
+  readonly description: string;
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: string;
+  readonly tls: 'verify-full' | 'disable';
+  readonly caFile?: string;
+};
+
+const Port = z.int().check(z.minimum(1), z.maximum(65_535));
+const Remembered = z.object({
+  ports: z.optional(z.object({ relay: Port, provider: Port, postgres: Port })),
+  /** SHA-256 of the policy.yaml that was written last, to tell an edited one. */
+  policyHash: z.optional(z.string()),
+});
+/** Kept between runs on the same state directory. */
+export type Remembered = z.infer<typeof Remembered>;
+
+const TARGET_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+
+/**
+ * Makes the directory. Secrets go into `secrets` below it (0700). For root the directory itself lets other users pass
+ * through, though not look: PostgreSQL runs as another user, in a directory of its own inside.
+ */
+export async function makeStateDirectory(path: string): Promise<string> {
+  const directory = resolve(path);
+  const mode = process.getuid?.() === 0 ? 0o711 : 0o700;
+  await mkdir(directory, { recursive: true, mode });
+  if (!(await stat(directory)).isDirectory()) throw new GateError('usage', `${directory} is not a directory.`);
+  if (mode === 0o711) await chmod(directory, mode);
+  await mkdir(join(directory, 'secrets'), { recursive: true, mode: 0o700 });
+  return directory;
+}
+
+export async function readRemembered(directory: string): Promise<Remembered> {
+  try {
+    return Remembered.parse(JSON.parse(await readFile(join(directory, 'dev.json'), 'utf8')));
+  } catch {
+    // Missing on the first run; after a damage only the ports differ.
+    return {};
+  }
+}
+
+export async function saveRemembered(directory: string, remembered: Remembered): Promise<void> {
+  await replaceFile(join(directory, 'dev.json'), `${JSON.stringify(remembered, null, 2)}\n`);
+}
+
+/** NAME=DSN of `--target`. Fails with `usage`, never repeating the DSN, which may hold a password. */
+export function parseTarget({ name, dsn }: { name: string; dsn: string }): DemoTarget {
+  if (!TARGET_NAME.test(name)) {
+    throw new GateError('usage', `${JSON.stringify(name)} is not a name for a target.`, {
+      hint: 'Use lower-case letters, digits, ".", "_" and "-": --target my-db=postgres://user@host/database',
+    });
+  }
+  const url = URL.canParse(dsn) ? new URL(dsn) : undefined;
+  if (url === undefined || !['postgres:', 'postgresql:'].includes(url.protocol) || url.hostname === '') {
+    throw new GateError('usage', `The target ${name} needs a postgres:// URL with a host.`, {
+      hint: `For example: --target ${name}=postgres://user:password@db.example.com:5432/database`,
+    });
+  }
+  const user = decodeURIComponent(url.username);
+  if (user === '') throw new GateError('usage', `The URL of the target ${name} names no user.`);
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const password = decodeURIComponent(url.password);
+  const caFile = url.searchParams.get('sslrootcert');
+  return {
+    name,
+    description: `${host}, added with --target`,
+    host,
+    port: Number(url.port || 5432),
+    database: decodeURIComponent(url.pathname.slice(1)) || user,
+    user,
+    ...(password !== '' && { password }),
+    tls: tlsOf(url.searchParams.get('sslmode'), host),
+    ...(caFile !== null && caFile !== '' && caFile !== 'system' && { caFile: resolve(caFile) }),
+  };
+}
+
+/** The relay knows two ways; whatever asks for some encryption gets the checked one. */
+function tlsOf(sslmode: string | null, host: string): 'verify-full' | 'disable' {
+  if (sslmode !== null) return sslmode === 'disable' ? 'disable' : 'verify-full';
+  const isLoopback = host === 'localhost' || host === '::1' || host.startsWith('127.');
+  return isLoopback ? 'disable' : 'verify-full';
+}
+
+export type RelayFileOptions = {
+  readonly directory: string;
+  readonly port: number;
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly audience: string;
+  readonly targets: readonly DemoTarget[];
+  /** Of the user; without it policy.yaml is written beside relay.yaml. */
+  readonly policyFile?: string;
+};
+
+/** Writes relay.yaml and the password files, and returns the path of the former. */
+export async function writeRelayFile(options: RelayFileOptions): Promise<string> {
+  const { directory } = options;
+  const targets: Record<string, unknown> = {};
+  for (const { name, password, ...target } of options.targets) {
+    const passwordFile = `secrets/${name}.password`;
+    if (password !== undefined) await replaceFile(join(directory, passwordFile), password);
+    targets[name] = { ...target, ...(password !== undefined && { passwordFile: `./${passwordFile}` }) };
+  }
+  const document = {
+    listen: `127.0.0.1:${options.port}`,
+    stateDirectory: './relay',
+    policyFile: options.policyFile === undefined ? './policy.yaml' : resolve(options.policyFile),
+    issuer: {
+      url: options.issuer,
+      clientId: options.clientId,
+      audience: options.audience,
+      scopes: ['openid', 'profile', 'email', 'offline_access'],
+      groupsClaim: 'groups',
+      nameClaim: 'preferred_username',
+    },
+    targets,
+  };
+  const file = join(directory, 'relay.yaml');
+  await replaceFile(file, `# Written by gate dev at each start; changes are lost.\n${stringify(document)}`);
+  return file;
+}
+
+/** Writes policy.yaml unless someone has edited it, and returns the hash of what gate dev would have written. */
+export async function writePolicyFile(
+  directory: string,
+  options: { targets: readonly DemoTarget[]; lastHash: string | undefined },
+): Promise<string> {
+  const roles = {
+    engineer: { groups: ['engineering'], allow: ['read', 'write'], require: ['reason'], maxDuration: '8h' },
+    dba: { groups: ['dba'], allow: [...statementKinds], require: ['reason'], maxDuration: '1h' },
+    reader: { groups: ['operations'], allow: ['read'], maxDuration: '8h' },
+  };
+  const targets = Object.fromEntries(options.targets.map(({ name }) => [name, { roles }]));
+  const text = `# Who may do what. Edit it and restart gate dev; an edited file is kept.\n${stringify(
+    { auditors: ['audit'], targets },
+    { aliasDuplicateObjects: false },
+  )}`;
+  const file = join(directory, 'policy.yaml');
+  const current = await readFile(file, 'utf8').catch(() => undefined);
+  const isEdited = current !== undefined && hash(current) !== options.lastHash;
+  if (isEdited && current !== text) return options.lastHash ?? '';
+  await replaceFile(file, text);
+  return hash(text);
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** Written beside and renamed, 0600, so that a reader sees the old file or the new one. */
+async function replaceFile(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text, { mode: 0o600 });
+  await rename(`${file}.new`, file);
+}

@@ -1,0 +1,55 @@
+/** The policy file: who may take which role on which target, and what each role may run. */
+import { createHash } from 'node:crypto';
+import * as z from 'zod/mini';
+import { statementKinds } from '../sql/kind.ts';
+import { parseYaml } from '../yaml/yaml-file.ts';
+
+/** Names of targets and roles: they appear in URLs, file names and error texts. */
+export const Name = z.string().check(z.regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'write a name of a-z, 0-9, ".", "_" and "-"'));
+
+/** "90s", "30m", "8h" → seconds. */
+export const Duration = z.pipe(
+  z.string().check(z.regex(/^\d{1,6}[smh]$/, 'write a duration like 90s, 30m or 8h')),
+  z.transform((text: string) => parseDuration(text) ?? 0),
+);
+
+const Role = z.strictObject({
+  /** Any of these groups may take the role. */
+  groups: z.array(z.string()).check(z.minLength(1, 'name at least one group')),
+  /** The statement kinds that the role may run; everything else is refused. */
+  allow: z.array(z.enum(statementKinds, `write kinds out of ${statementKinds.join(', ')}`)).check(z.minLength(1)),
+  require: z._default(z.array(z.enum(['reason'])), []),
+  maxDuration: z._default(Duration, 3600),
+});
+
+const File = z.strictObject({
+  /** Groups that may list and replay everybody's sessions; others see their own. */
+  auditors: z._default(z.array(z.string()), []),
+  targets: z.record(Name, z.strictObject({ roles: z.record(Name, Role) })),
+});
+
+export type Role = z.infer<typeof Role> & { readonly name: string };
+export type Policy = {
+  readonly auditors: readonly string[];
+  /** Target name → its roles in the order of the file. */
+  readonly targets: ReadonlyMap<string, readonly Role[]>;
+  /** SHA-256 of the file's text, in hex; stands in every session's record. */
+  readonly digest: string;
+};
+
+/** Parses a policy file. Fails with `config-invalid`, naming file, line and column. */
+export function parsePolicy(text: string, file: string): Policy {
+  const { auditors, targets } = parseYaml(text, file, File);
+  const entries = Object.entries(targets).map(([target, { roles }]): [string, readonly Role[]] => [
+    target,
+    Object.entries(roles).map(([name, role]) => ({ ...role, name })),
+  ]);
+  return { auditors, targets: new Map(entries), digest: createHash('sha256').update(text).digest('hex') };
+}
+
+/** Seconds of a duration like 90s, 30m or 8h; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d{1,6})([smh])$/.exec(text);
+  if (match === null) return undefined;
+  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
+}

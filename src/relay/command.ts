@@ -1,0 +1,72 @@
+/** gate relay: the service in the foreground, and the check of its configuration. */
+import { Command, InvalidArgumentError } from 'commander';
+
+/** What this command needs of the program that it is part of. */
+export type RelayContext = {
+  readonly io: {
+    readonly json: boolean;
+    writeJson(value: unknown): Promise<void>;
+    say(line: string): void;
+    warn(line: string): void;
+  };
+  stopSignal(): AbortSignal;
+};
+
+type Flags = { readonly config: string; readonly logLevel: string; readonly watchStdin?: boolean };
+
+const logLevels = ['debug', 'info', 'warn', 'error', 'silent'];
+
+export function relayCommand(context: RelayContext): Command {
+  const relay = new Command('relay')
+    .summary('run the relay (the service)')
+    .description('Run the relay: holds the database credentials, verifies who is asking, decides, records, forwards.')
+    .requiredOption('--config <file>', 'relay.yaml')
+    .option('--log-level <level>', logLevels.join(', '), parseLevel, 'info')
+    .option('--watch-stdin', 'stop when standard input ends, as when the parent process dies')
+    .action((flags: Flags) => runRelay(context, flags));
+  relay.addCommand(
+    new Command('check')
+      .summary('validate relay.yaml and the policy, and stop')
+      .action((_: unknown, command: Command) => runCheck(context, command.optsWithGlobals<Flags>().config)),
+  );
+  return relay;
+}
+
+export async function runRelay(context: RelayContext, flags: Flags): Promise<void> {
+  const { loadRelayConfig } = await import('./config.ts');
+  const config = await loadRelayConfig(flags.config);
+  const [{ startRelay }, { createRelayLog }] = await Promise.all([import('./relay.ts'), import('./relay-log.ts')]);
+  const log = createRelayLog(flags.logLevel);
+  for (const warning of config.warnings) log.warn(warning);
+  const relay = await startRelay(config, log);
+  const signal = context.stopSignal();
+  log.info({ url: relay.url, targets: [...config.targets.keys()] }, 'relay serves');
+  if (context.io.json) await context.io.writeJson({ event: 'ready', url: relay.url, port: relay.port, pid: process.pid });
+  else context.io.say(`The relay serves at ${relay.url}. Stop it with Ctrl-C.`);
+  const reason = await stopped(signal, flags.watchStdin === true);
+  log.info({ reason }, 'relay stops');
+  await relay.stop();
+  log.info('relay stopped');
+}
+
+function stopped(signal: AbortSignal, watchStdin: boolean): Promise<string> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(String(signal.reason)));
+    if (watchStdin) process.stdin.on('close', () => resolve('standard input ended')).resume();
+  });
+}
+
+/** Everything that can be known without connecting anywhere. */
+export async function runCheck(context: RelayContext, file: string): Promise<void> {
+  const { loadRelayConfig } = await import('./config.ts');
+  const { targets, warnings, policy, issuer } = await loadRelayConfig(file);
+  const summary = { ok: true, issuer: issuer.url, targets: [...targets.keys()], policy: policy.digest, warnings };
+  if (context.io.json) return context.io.writeJson(summary);
+  for (const warning of warnings) context.io.warn(warning);
+  context.io.say(`${file} is valid: ${targets.size} targets, issuer ${issuer.url}, policy ${policy.digest.slice(0, 12)}.`);
+}
+
+function parseLevel(text: string): string {
+  if (logLevels.includes(text)) return text;
+  throw new InvalidArgumentError(`Write one of ${logLevels.join(', ')}.`);
+}

@@ -1,0 +1,178 @@
+/** relay.yaml: read, checked with line numbers, and its secrets fetched from files or the environment. */
+import { readFile, stat } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { dirname, resolve } from 'node:path';
+import * as z from 'zod/mini';
+import { GateError, messageOf } from '../errors/errors.ts';
+import type { IssuerSettings } from '../oidc/verify.ts';
+import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
+import { parseYaml } from '../yaml/yaml-file.ts';
+
+const text = z.string().check(z.minLength(1));
+const Port = z.int().check(z.minimum(0), z.maximum(65535));
+const asymmetricAlgorithms = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] as const;
+
+const Target = z.strictObject({
+  description: z.optional(text),
+  host: text,
+  port: z._default(Port, 5432),
+  database: text,
+  user: text,
+  /** Exactly one of the two, or none for trust authentication. */
+  passwordFile: z.optional(text),
+  passwordEnv: z.optional(text),
+  /** verify-full: encrypted, certificate chain and host name checked. */
+  tls: z._default(z.enum(['verify-full', 'disable']), 'verify-full'),
+  caFile: z.optional(text),
+});
+
+const File = z.strictObject({
+  listen: z._default(z.string().check(z.regex(/^(?:\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i, 'write host:port')), '127.0.0.1:7443'),
+  tls: z.optional(z.strictObject({ certificateFile: text, keyFile: text })),
+  stateDirectory: text,
+  policyFile: text,
+  issuer: z.strictObject({
+    url: z.url(),
+    clientId: text,
+    audience: text,
+    resource: z.optional(text),
+    scopes: z._default(z.array(text), ['openid', 'profile', 'email', 'offline_access']),
+    algorithms: z._default(z.array(z.enum(asymmetricAlgorithms)), [...asymmetricAlgorithms]),
+    groupsClaim: z._default(text, 'groups'),
+    nameClaim: z._default(text, 'preferred_username'),
+  }),
+  targets: z.record(Name, Target),
+});
+
+export type Target = {
+  readonly name: string;
+  readonly description?: string;
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: string;
+  readonly tls: 'verify-full' | 'disable';
+  /** PEM. Without it the system's certificate authorities count. */
+  readonly ca?: string;
+};
+
+export type RelayConfig = {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly stateDirectory: string;
+  readonly issuer: IssuerSettings & { readonly clientId: string; readonly resource?: string; readonly scopes: readonly string[] };
+  readonly targets: ReadonlyMap<string, Target>;
+  readonly policy: Policy;
+  /** What works but should be looked at, for `gate relay check` and the log. */
+  readonly warnings: readonly string[];
+};
+
+/** Loads relay.yaml and everything that it names. Paths are relative to the file. Fails with `config-invalid`. */
+export async function loadRelayConfig(file: string): Promise<RelayConfig> {
+  const base = dirname(resolve(file));
+  const config = parseYaml(await read(file, 'configuration'), file, File);
+  const policyFile = resolve(base, config.policyFile);
+  const policy = parsePolicy(await read(policyFile, 'policy'), policyFile);
+  const targets = new Map<string, Target>();
+  for (const [name, target] of Object.entries(config.targets)) targets.set(name, await loadTarget(name, target, base));
+  const { tls, issuer } = config;
+  const listen = parseListen(config.listen);
+  return {
+    listen,
+    stateDirectory: resolve(base, config.stateDirectory),
+    issuer: { ...omitUndefined(issuer), url: checkIssuerUrl(issuer.url) },
+    targets,
+    policy,
+    warnings: warningsOf(listen, tls !== undefined, policy, targets),
+    ...(tls && {
+      tls: {
+        cert: await read(resolve(base, tls.certificateFile), 'certificate'),
+        key: await readSecret(resolve(base, tls.keyFile), 'key of the relay'),
+      },
+    }),
+  };
+}
+
+async function loadTarget(name: string, target: z.infer<typeof Target>, base: string): Promise<Target> {
+  const { passwordFile, passwordEnv, caFile, ...rest } = target;
+  if (passwordFile !== undefined && passwordEnv !== undefined) {
+    throw new GateError('config-invalid', `target ${name}: write passwordFile or passwordEnv, not both`);
+  }
+  const password =
+    passwordFile !== undefined
+      ? (await readSecret(resolve(base, passwordFile), `password of target ${name}`)).replace(/\r?\n$/, '')
+      : passwordEnv !== undefined
+        ? readEnvironment(passwordEnv, name)
+        : undefined;
+  return {
+    name,
+    ...omitUndefined(rest),
+    ...(password !== undefined && { password }),
+    ...(caFile !== undefined && { ca: await read(resolve(base, caFile), 'certificate authority') }),
+  };
+}
+
+function readEnvironment(variable: string, target: string): string {
+  const value = process.env[variable];
+  if (!value) throw new GateError('config-invalid', `target ${target}: the environment variable ${variable} is not set`);
+  return value;
+}
+
+async function read(file: string, what: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new GateError('config-invalid', `cannot read the ${what} file ${file}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function readSecret(file: string, what: string): Promise<string> {
+  const secret = await read(file, what);
+  const { mode } = await stat(file);
+  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    throw new GateError('config-invalid', `the ${what} in ${file} can be read by other users`, { hint: `Run chmod 600 ${file}` });
+  }
+  return secret;
+}
+
+function parseListen(listen: string): { host: string; port: number } {
+  const colon = listen.lastIndexOf(':');
+  return { host: listen.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(listen.slice(colon + 1)) };
+}
+
+function checkIssuerUrl(url: string): string {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))) return url;
+  throw new GateError('config-invalid', `issuer.url ${url} must be https (plain http is for loopback only)`);
+}
+
+function warningsOf(
+  listen: { host: string },
+  hasTls: boolean,
+  policy: Policy,
+  targets: ReadonlyMap<string, Target>,
+): string[] {
+  const warnings: string[] = [];
+  if (!hasTls && !isLoopback(listen.host)) {
+    warnings.push(`listening on ${listen.host} without tls: put a TLS proxy in front, or tokens travel in the clear`);
+  }
+  for (const name of policy.targets.keys()) {
+    if (!targets.has(name)) warnings.push(`the policy names a target "${name}" that is not configured`);
+  }
+  for (const { name, tls, host } of targets.values()) {
+    if (!policy.targets.has(name)) warnings.push(`no policy for target "${name}": nobody can reach it`);
+    if (tls === 'disable' && !isLoopback(host)) warnings.push(`target "${name}" at ${host} is reached without TLS`);
+  }
+  return warnings;
+}
+
+export function isLoopback(host: string): boolean {
+  const bare = host.replace(/^\[|\]$/g, '');
+  return bare === 'localhost' || bare === '::1' || (isIP(bare) === 4 && bare.startsWith('127.'));
+}
+
+function omitUndefined<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const defined = Object.entries(object).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(defined) as { [K in keyof T]: Exclude<T[K], undefined> };
+}

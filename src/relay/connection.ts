@@ -1,0 +1,271 @@
+/** One client connection from its first byte to its last: login on both sides, two pumps, and an end with a reason. */
+import { randomBytes } from 'node:crypto';
+import { GateError, messageOf } from '../errors/errors.ts';
+import {
+  authenticationOk,
+  encodeBackendKeyData,
+  encodeGateError,
+  encodeParameterStatus,
+  encodeReadyForQuery,
+} from '../pgwire/backend.ts';
+import type { Tunnel } from '../tunnel/tunnel.ts';
+import { Gatekeeper } from './gatekeeper.ts';
+import { authenticate, ByteQueue, readStartup, upstreamParameters, type Handshake } from './handshake.ts';
+import type { LiveSession, SessionConnection } from './live-session.ts';
+import { Pending } from './pending.ts';
+import { Rows } from './rows.ts';
+import { Statements } from './statements.ts';
+import { openUpstream, requestCancel, type Upstream } from './upstream.ts';
+
+export const handshakeTimeoutMs = 30_000;
+/** How long the end of a connection waits for the server's last answers, so that their outcome is on record. */
+const drainTimeoutMs = 2000;
+/** How long an end by the relay waits for the message in transit to finish before it cuts. */
+const boundaryTimeoutMs = 500;
+
+export class Connection implements SessionConnection {
+  readonly #session: LiveSession;
+  readonly #tunnel: () => Tunnel;
+  readonly #clientAddress: string;
+  readonly #queue = new ByteQueue();
+  #number = 0;
+  #cancelPid = 0;
+  #upstream: Upstream | undefined;
+  #statements: Statements | undefined;
+  #rows: Rows | undefined;
+  #pending: Pending | undefined;
+  #cancelling: Promise<void> = Promise.resolve();
+  #wakeDrained: (() => void) | undefined;
+  #isTerminating = false;
+  #ending: Promise<void> | undefined;
+  #isTunnelClosed = false;
+
+  constructor(session: LiveSession, tunnel: () => Tunnel, clientAddress: string) {
+    this.#session = session;
+    this.#tunnel = tunnel;
+    this.#clientAddress = clientAddress;
+  }
+
+  /** Serves the connection; resolves when it has ended, whatever way. */
+  async serve(): Promise<void> {
+    const timer = setTimeout(
+      () => this.#queue.fail(new GateError('protocol-violation', 'the login took too long')),
+      handshakeTimeoutMs,
+    );
+    try {
+      const startup = await this.#readStartup();
+      if (startup === undefined) return;
+      if (startup.kind === 'cancel') {
+        this.#session.cancelKeys.use(this.#session.id, startup.pid, startup.key);
+        this.#tunnel().close(1000, '');
+        return;
+      }
+      await this.#logIn(startup.parameters);
+    } catch (error) {
+      await this.end(asGateError(error), 'the login failed');
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Undefined, and the connection closed without a word, when the first bytes are no PostgreSQL client's. */
+  async #readStartup(): Promise<Handshake | undefined> {
+    try {
+      return await readStartup(this.#queue, (bytes) => this.#write(bytes));
+    } catch (error) {
+      this.#isTunnelClosed = true;
+      this.#tunnel().close(asGateError(error).closeCode, messageOf(error));
+      return undefined;
+    }
+  }
+
+  onData(bytes: Buffer): void {
+    if (this.#statements !== undefined) this.#statements.push(bytes);
+    else this.#queue.push(bytes);
+  }
+
+  onDrain(): void {
+    this.#upstream?.socket.resume();
+  }
+
+  onTunnelClosed(): void {
+    this.#isTunnelClosed = true;
+    this.#queue.fail(new GateError('protocol-violation', 'the client went away during the login'));
+    // A client that said goodbye lets its last statement finish; one that vanished has it cancelled.
+    if (!this.#isTerminating) void this.end(undefined, 'the client went away');
+  }
+
+  async #logIn(parameters: ReadonlyMap<string, string>): Promise<void> {
+    const session = this.#session;
+    checkLogin(session, parameters);
+    const applicationName = parameters.get('application_name');
+    const startup = upstreamParameters(parameters, {
+      applicationName: `gate/${session.id} ${session.grant.principal.name}`.slice(0, 63),
+      isReadOnly: session.isReadOnly,
+    });
+    const nonce = randomBytes(18).toString('base64');
+    const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
+    session.checkOpen();
+    const upstream = await openUpstream(session.target, startup);
+    if (this.#ending !== undefined || this.#isTunnelClosed) {
+      upstream.socket.destroy();
+      return;
+    }
+    this.#upstream = upstream;
+    this.#number = session.journal.nextConnection();
+    await session.journal.record([
+      {
+        kind: 'connection.open',
+        connection: this.#number,
+        clientAddress: this.#clientAddress,
+        ...(applicationName && { applicationName }),
+        backendPid: upstream.pid,
+      },
+    ]);
+    const { pid, key } = session.cancelKeys.issue({ session: session.id, cancel: () => this.#cancel() });
+    this.#cancelPid = pid;
+    this.#startPumps(upstream);
+    const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
+    this.#write(Buffer.concat([lastMessage, authenticationOk, ...greeting, encodeBackendKeyData(pid, key), encodeReadyForQuery('I')]));
+    upstream.socket.resume();
+    if (this.#queue.rest.length > 0) this.#statements?.push(this.#queue.rest);
+  }
+
+  #startPumps(upstream: Upstream): void {
+    const { journal, grant, policy, parser } = this.#session;
+    const connection = this.#number;
+    const pending = new Pending((run) => journal.noteOutcome(connection, run, 'skipped'));
+    this.#pending = pending;
+    this.#rows = new Rows({ connection, pending, journal, write: (bytes) => this.#write(bytes) });
+    this.#statements = new Statements({
+      connection,
+      pending,
+      journal,
+      gatekeeper: new Gatekeeper({ grant, policy, parser, pending }),
+      write: (bytes) => upstream.socket.write(bytes),
+      drained: () => new Promise((resolve) => (this.#wakeDrained = resolve)),
+      cancelled: () => this.#cancelling,
+      pauseClient: () => this.#tunnel().pause(),
+      resumeClient: () => this.#tunnel().resume(),
+      onEnd: (error) => this.#onClientEnd(error),
+    });
+    upstream.socket.on('data', (chunk: Buffer) => this.#onUpstreamData(chunk));
+    upstream.socket.on('drain', () => this.#wakeDrained?.());
+    upstream.socket.on('error', () => undefined);
+    upstream.socket.on('close', () => this.#onUpstreamClosed());
+  }
+
+  #onUpstreamData(chunk: Buffer): void {
+    try {
+      const hasRoom = this.#rows?.push(chunk) ?? true;
+      if (!hasRoom && !this.#isTunnelClosed) this.#upstream?.socket.pause();
+    } catch (error) {
+      this.#session.log.error({ session: this.#session.id, connection: this.#number, reason: messageOf(error) }, 'connection cut');
+      void this.end(asGateError(error), messageOf(error));
+    }
+  }
+
+  #onUpstreamClosed(): void {
+    this.#wakeDrained?.();
+    if (this.#isTerminating) void this.end(undefined, 'the client disconnected');
+    else {
+      const reason = 'the database closed the connection';
+      // After a FATAL of its own the client needs no second explanation.
+      void this.end(this.#rows?.hasSeenFatal ? undefined : new GateError('upstream-unreachable', reason), reason);
+    }
+  }
+
+  /** Terminate came, or the client broke the protocol. */
+  #onClientEnd(error?: GateError): void {
+    if (error !== undefined) return void this.end(error, error.message);
+    this.#isTerminating = true;
+    this.#upstream?.socket.end(Buffer.from([0x58, 0, 0, 0, 4]));
+  }
+
+  /** Reaches only what runs now: what comes later is held back until the server has taken the request. */
+  #cancel(): void {
+    const upstream = this.#upstream;
+    const forwarded = upstream !== undefined && this.#pending?.running !== undefined;
+    void this.#session.journal.note({ kind: 'cancel', connection: this.#number, forwarded });
+    if (!forwarded) return;
+    const request = requestCancel(this.#session.target, upstream.pid, upstream.key).catch((error: unknown) => {
+      this.#session.log.warn({ session: this.#session.id, reason: messageOf(error) }, 'cancel did not reach the database');
+    });
+    this.#cancelling = Promise.all([this.#cancelling, request]).then(() => undefined);
+  }
+
+  /**
+   * Ends the connection once, with a reason on record. `error`, when given, is what the client gets as its last
+   * message (severity FATAL), at the border of a message if the server's stream reaches one in time.
+   */
+  end(error: GateError | undefined, reason: string): Promise<void> {
+    this.#ending ??= this.#end(error, reason);
+    return this.#ending;
+  }
+
+  async #end(error: GateError | undefined, reason: string): Promise<void> {
+    this.#statements?.end();
+    await this.#closeClient(error, reason);
+    if (this.#cancelPid !== 0) this.#session.cancelKeys.revoke(this.#cancelPid);
+    await this.#closeUpstream();
+    this.#wakeDrained?.();
+    for (const run of this.#pending?.abandon() ?? []) this.#session.journal.noteOutcome(this.#number, run, 'unknown');
+    if (this.#number !== 0) {
+      await this.#session.journal.note({
+        kind: 'connection.close',
+        connection: this.#number,
+        reason,
+        bytesIn: this.#statements?.bytesIn ?? 0,
+        bytesOut: this.#rows?.bytesOut ?? 0,
+      });
+    }
+  }
+
+  async #closeClient(error: GateError | undefined, reason: string): Promise<void> {
+    if (this.#isTunnelClosed) return;
+    if (error === undefined) return this.#tunnel().close(1000, reason);
+    const giveUp = Date.now() + boundaryTimeoutMs;
+    while (this.#rows?.isAtBoundary === false && Date.now() < giveUp && !this.#upstream?.socket.destroyed) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    if (this.#rows?.isAtBoundary !== false) this.#tunnel().write(encodeGateError(error, 'FATAL'));
+    this.#isTunnelClosed = true;
+    this.#tunnel().close(error.closeCode, error.message);
+  }
+
+  /** What still runs is cancelled, and its last answers are awaited for the record. */
+  async #closeUpstream(): Promise<void> {
+    const { socket, pid, key } = this.#upstream ?? {};
+    if (socket === undefined || socket.destroyed) return;
+    if (this.#pending?.running !== undefined && pid !== undefined && key !== undefined) {
+      socket.resume();
+      await requestCancel(this.#session.target, pid, key).catch(() => undefined);
+      await Promise.race([this.#pending.settled(), new Promise((resolve) => setTimeout(resolve, drainTimeoutMs).unref())]);
+    }
+    socket.end(Buffer.from([0x58, 0, 0, 0, 4]));
+    setTimeout(() => socket.destroy(), drainTimeoutMs).unref();
+  }
+
+  #write(bytes: Buffer): boolean {
+    return this.#isTunnelClosed || this.#tunnel().write(bytes);
+  }
+}
+
+function checkLogin(session: LiveSession, parameters: ReadonlyMap<string, string>): void {
+  const user = parameters.get('user') ?? '';
+  const database = parameters.get('database') ?? user;
+  if (user !== session.user) {
+    throw new GateError('tunnel-password', `this tunnel is for user "${session.user}", not "${user}"`, {
+      hint: `Connect with -U ${session.user}.`,
+    });
+  }
+  if (database !== session.target.database && database !== session.target.name) {
+    throw new GateError('target-unknown', `this tunnel leads to database "${session.target.database}", not "${database}"`, {
+      hint: `Connect with -d ${session.target.database}.`,
+    });
+  }
+}
+
+function asGateError(error: unknown): GateError {
+  return error instanceof GateError ? error : new GateError('internal', 'the relay failed on this connection', { cause: error });
+}

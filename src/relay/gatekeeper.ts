@@ -1,0 +1,119 @@
+/** What a text or a prepared name means in this session, and whether it may run now. */
+import { GateError } from '../errors/errors.ts';
+import type { Grant } from '../grant/grant.ts';
+import { decide, type Decision } from '../policy/decide.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { StatementKind } from '../sql/kind.ts';
+import type { ParsedSql } from '../sql/parser.ts';
+import type { Statement } from '../sql/statement.ts';
+import type { StatementParser } from './parsing.ts';
+import type { Pending, Portal, Prepared } from './pending.ts';
+
+/** A decision with what is recorded of the statement; a refusal carries the error that the client gets. */
+export type Verdict =
+  | { readonly ok: true; readonly prepared: Prepared; readonly decision: Decision }
+  | {
+      readonly ok: false;
+      readonly prepared: Prepared;
+      readonly decision: Decision;
+      readonly error: GateError;
+      readonly position?: number;
+    };
+
+export type GatekeeperOptions = {
+  readonly grant: Grant;
+  readonly policy: () => Policy;
+  readonly parser: StatementParser;
+  readonly pending: Pending;
+};
+
+export class Gatekeeper {
+  readonly #options: GatekeeperOptions;
+
+  constructor(options: GatekeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Decides on a whole text before any of it is sent. */
+  async examine(sql: string, segment: number): Promise<Verdict> {
+    let parsed: ParsedSql;
+    try {
+      parsed = await this.#options.parser.parse(sql);
+    } catch (error) {
+      if (!(error instanceof GateError)) throw error;
+      return refused({ ...emptyPrepared, sql: sql.slice(0, 2000), isRedacted: true }, error);
+    }
+    const base = { ...emptyPrepared, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
+    if (!parsed.ok) {
+      const error = new GateError('sql-error', parsed.message, { rule: 'parse' });
+      return { ...refused(base, error), ...(parsed.position !== undefined && { position: parsed.position }) };
+    }
+    const { statement } = parsed;
+    const kinds = [...new Set([...statement.kinds, ...(await this.#kindsOfExecuted(statement, segment))])];
+    const prepared = { ...base, kinds, isCopyIn: statement.isCopyIn, nameChanges: statement.nameChanges };
+    if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
+    return this.decide(prepared);
+  }
+
+  /** Decides on a statement that was examined before, as things are now. */
+  decide(prepared: Prepared): Verdict {
+    const { grant, policy } = this.#options;
+    const decision = decide({ kinds: prepared.kinds, grant, policy: policy(), now: new Date() });
+    if (decision.effect === 'allow') return { ok: true, prepared, decision };
+    const error = new GateError('denied', decision.reason, {
+      rule: decision.rule,
+      hint: 'See gate targets for other roles, or ask whoever keeps the policy.',
+    });
+    return { ok: false, prepared, decision, error };
+  }
+
+  async findStatement(name: string, segment: number): Promise<Prepared> {
+    const found = await this.#find(() => this.#options.pending.statements.find(name, segment));
+    if (found !== undefined) return found;
+    throw new GateError('statement-unknown', `prepared statement "${name}" does not exist`);
+  }
+
+  async findPortal(name: string, segment: number): Promise<Portal> {
+    const found = await this.#find(() => this.#options.pending.portals.find(name, segment));
+    if (found !== undefined) return found;
+    throw new GateError('portal-unknown', `portal "${name}" does not exist`, {
+      hint: 'A cursor that was declared in SQL is read with FETCH.',
+    });
+  }
+
+  async #find<T>(lookUp: () => { readonly value: T | undefined } | 'wait'): Promise<T | undefined> {
+    for (;;) {
+      const found = lookUp();
+      if (found !== 'wait') return found.value;
+      await this.#options.pending.settled();
+    }
+  }
+
+  /** EXECUTE runs what was prepared: by SQL earlier in this text or session, or through the protocol. */
+  async #kindsOfExecuted(statement: Statement, segment: number): Promise<readonly StatementKind[]> {
+    const kinds: StatementKind[] = [];
+    for (const name of statement.executes) {
+      const inText = statement.nameChanges.flatMap((change) =>
+        change.tag === 'PREPARE' && change.name === name ? change.kinds : [],
+      );
+      const before = await this.#find(() => this.#options.pending.statements.find(name, segment));
+      const known = [...inText, ...(before?.kinds ?? [])];
+      kinds.push(...(known.length > 0 ? known : (['unknown'] as const)));
+    }
+    return kinds;
+  }
+}
+
+const emptyPrepared: Prepared = { sql: '', isRedacted: false, kinds: [], isCopyIn: false, nameChanges: [] };
+
+function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
+  const decision = { effect: 'deny', rule: error.rule ?? error.code, reason: error.message } as const;
+  return { ok: false, prepared, decision, error };
+}
+
+function pinned(setting: string): GateError {
+  return new GateError('denied', `the setting ${setting} cannot be changed in this session`, {
+    rule: 'pinned-settings',
+    hint: 'It decides how the server reads SQL text, which must be exactly as the relay reads it.',
+  });
+}

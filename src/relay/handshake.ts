@@ -1,0 +1,168 @@
+/** A client's first messages: encryption requests, a cancel request, or start-up and the proof of the tunnel password. */
+import { GateError } from '../errors/errors.ts';
+import {
+  encodeAuthenticationSasl,
+  encodeAuthenticationSaslContinue,
+  encodeAuthenticationSaslFinal,
+  encodeNegotiateProtocolVersion,
+} from '../pgwire/backend.ts';
+import { ByteReader } from '../pgwire/bytes.ts';
+import { describeType } from '../pgwire/frame.ts';
+import { decodeStartupPacket, startupLengthMax } from '../pgwire/frontend.ts';
+import { parseVerifier, scramMechanism, ScramServer } from '../pgwire/scram.ts';
+import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
+
+/** No SCRAM message comes near this. */
+const saslBodyBytesMax = 4096;
+
+/** Bytes as they come, taken in the pieces that the handshake asks for. */
+export class ByteQueue {
+  #bytes: Buffer = Buffer.alloc(0);
+  #wake: (() => void) | undefined;
+  #error: GateError | undefined;
+
+  push(chunk: Buffer): void {
+    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    this.#wake?.();
+  }
+
+  /** What waits now and later for bytes fails with this. */
+  fail(error: GateError): void {
+    this.#error = error;
+    this.#wake?.();
+  }
+
+  async peek(length: number): Promise<Buffer> {
+    while (this.#bytes.length < length) {
+      if (this.#error !== undefined) throw this.#error;
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    return this.#bytes.subarray(0, length);
+  }
+
+  async take(length: number): Promise<Buffer> {
+    const taken = await this.peek(length);
+    this.#bytes = this.#bytes.subarray(length);
+    return taken;
+  }
+
+  /** Everything that came and was not taken. */
+  get rest(): Buffer {
+    return this.#bytes;
+  }
+}
+
+export type Handshake =
+  | { readonly kind: 'cancel'; readonly pid: number; readonly key: Buffer }
+  | { readonly kind: 'startup'; readonly parameters: ReadonlyMap<string, string> };
+
+/**
+ * Reads up to the start-up packet. SSLRequest and GSSENCRequest are answered with 'N': the way here is the tunnel,
+ * which is encrypted where it leaves the machine. Bytes sent behind such a request before its answer end the
+ * connection, as in the server (CVE-2021-23214).
+ */
+export async function readStartup(queue: ByteQueue, write: (bytes: Buffer) => void): Promise<Handshake> {
+  const refused = new Set<string>();
+  for (;;) {
+    const length = (await queue.peek(4)).readUInt32BE(0);
+    if (length < 8 || length > startupLengthMax) {
+      throw new GateError('protocol-violation', 'these bytes do not begin a PostgreSQL connection');
+    }
+    const packet = decodeStartupPacket(await queue.take(length));
+    if (packet.kind === 'cancel') return packet;
+    if (packet.kind === 'startup') {
+      const unknownOptions = [...packet.parameters.keys()].filter((name) => name.startsWith('_pq_.'));
+      if (packet.minor > 0 || unknownOptions.length > 0) write(encodeNegotiateProtocolVersion(0, unknownOptions));
+      return packet;
+    }
+    if (refused.has(packet.kind)) throw new GateError('protocol-violation', 'encryption was asked for twice');
+    refused.add(packet.kind);
+    if (queue.rest.length > 0) {
+      throw new GateError('protocol-violation', 'bytes were sent behind an encryption request before its answer');
+    }
+    write(Buffer.from('N'));
+  }
+}
+
+/** The SCRAM-SHA-256 exchange. Answers the last message to send once the rest of the login has worked. */
+export async function authenticate(
+  queue: ByteQueue,
+  write: (bytes: Buffer) => void,
+  verifier: string,
+  nonce: string,
+): Promise<Buffer> {
+  const scram = new ScramServer(parseVerifier(verifier), nonce);
+  write(encodeAuthenticationSasl([scramMechanism]));
+  const initial = new ByteReader(await readPasswordMessage(queue));
+  const mechanism = initial.string();
+  if (mechanism !== scramMechanism) throw new GateError('protocol-violation', `the mechanism ${mechanism} was not offered`);
+  const clientFirst = initial.take(initial.int32()).toString('utf8');
+  initial.end();
+  write(encodeAuthenticationSaslContinue(scram.start(clientFirst)));
+  const clientFinal = (await readPasswordMessage(queue)).subarray(5).toString('utf8');
+  return encodeAuthenticationSaslFinal(scram.finish(clientFinal));
+}
+
+async function readPasswordMessage(queue: ByteQueue): Promise<Buffer> {
+  const header = await queue.peek(5);
+  const length = header.readUInt32BE(1);
+  const type = header[0] as number;
+  if (type !== 0x70) throw new GateError('protocol-violation', `message ${describeType(type)} came in place of the password`);
+  if (length < 4 || length > saslBodyBytesMax) {
+    throw new GateError('protocol-violation', `a password message of ${length} bytes is not taken`);
+  }
+  return queue.take(length + 1);
+}
+
+/** Start-up parameters that only change how values are shown or how long to wait, and so may be passed on. */
+const passedOn = new Set([
+  'datestyle',
+  'intervalstyle',
+  'timezone',
+  'extra_float_digits',
+  'bytea_output',
+  'statement_timeout',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
+  'jit',
+  'geqo',
+]);
+
+/**
+ * The parameters for the relay's own start-up packet, which is built anew. What is not understood is refused by name:
+ * `options` and the like can change who acts and how text is read.
+ */
+export function upstreamParameters(
+  parameters: ReadonlyMap<string, string>,
+  own: { readonly applicationName: string; readonly isReadOnly: boolean },
+): Record<string, string> {
+  const passed: Record<string, string> = {};
+  for (const [name, value] of parameters) {
+    const lower = name.toLowerCase();
+    const pinned = pinnedSettings.get(lower);
+    if (['user', 'database', 'application_name'].includes(name) || name.startsWith('_pq_.')) continue;
+    if (pinned !== undefined) checkPinned(lower, value, pinned);
+    else if (passedOn.has(lower)) passed[lower] = value;
+    else {
+      throw new GateError('not-supported', `the start-up parameter "${name}" is not accepted`, {
+        rule: 'startup-parameters',
+        hint: lower === 'replication' ? 'Replication is not supported.' : `Leave it out, or use SET after connecting.`,
+      });
+    }
+  }
+  return {
+    ...passed,
+    ...Object.fromEntries(pinnedSettings),
+    application_name: own.applicationName,
+    ...(own.isReadOnly && { default_transaction_read_only: 'on' }),
+  };
+}
+
+function checkPinned(name: string, value: string, pinned: string): void {
+  // psql asks for SQL_ASCII in the C locale; bytes are then taken as they come, which UTF8 serves as well.
+  if (isSameSetting(value, pinned) || (name === 'client_encoding' && value.toUpperCase() === 'SQL_ASCII')) return;
+  throw new GateError('not-supported', `the start-up parameter "${name}" must be ${pinned}, not ${value}`, {
+    rule: 'startup-parameters',
+    hint: name === 'client_encoding' ? 'Set PGCLIENTENCODING=UTF8.' : `Leave it out.`,
+  });
+}

@@ -1,0 +1,84 @@
+/** The record of one session as its connections write it: numbers, parameters, and outcomes that must not get lost. */
+import { createHash } from 'node:crypto';
+import { isUtf8 } from 'node:buffer';
+import type { Event, Parameter } from '../audit/entry.ts';
+import type { Recorder } from '../audit/recorder.ts';
+import type { SessionCounts } from '../grant/grant.ts';
+import type { BoundValue } from '../pgwire/frontend.ts';
+import type { Run } from './pending.ts';
+
+/** Parameters of one statement that are recorded as they are; those past it by size and hash. */
+export const parameterBytesMax = 1024 * 1024;
+/** Outcomes that are kept for a log that cannot be written at the moment. */
+const backlogMax = 10_000;
+
+export class Journal {
+  readonly session: string;
+  readonly #recorder: Recorder;
+  #connections: number;
+  #statements: number;
+  /** Outcomes that could not be written; they go first when the log can be written again. */
+  #backlog: Event[] = [];
+
+  constructor(session: string, recorder: Recorder, counts: SessionCounts) {
+    this.session = session;
+    this.#recorder = recorder;
+    this.#connections = counts.connections;
+    this.#statements = counts.statements;
+  }
+
+  nextConnection(): number {
+    return ++this.#connections;
+  }
+
+  nextStatement(): number {
+    return ++this.#statements;
+  }
+
+  /** Resolves when the events are durable; rejects with `record-unavailable` when they do not count. */
+  async record(events: readonly Event[]): Promise<void> {
+    const backlog = this.#backlog;
+    this.#backlog = [];
+    try {
+      await this.#recorder.record(this.session, [...backlog, ...events]);
+    } catch (error) {
+      this.#backlog.unshift(...backlog.slice(0, backlogMax - this.#backlog.length));
+      throw error;
+    }
+  }
+
+  /** For what has happened already and can no longer be refused: written as soon as the log can be written. */
+  note(event: Event): Promise<void> {
+    return this.record([event]).catch(() => {
+      if (this.#backlog.length < backlogMax) this.#backlog.push(event);
+    });
+  }
+
+  noteOutcome(connection: number, run: Run, state: 'ok' | 'error' | 'suspended' | 'skipped' | 'unknown'): void {
+    const { statement, tags, rows, bytesOut, bytesIn, sqlstate } = run;
+    const durationMs = Math.round((performance.now() - run.startedAtMs) * 1000) / 1000;
+    void this.note({
+      kind: 'outcome',
+      connection,
+      statement,
+      state,
+      tags: [...tags],
+      rows,
+      bytesOut,
+      bytesIn,
+      ...(sqlstate !== undefined && { sqlstate }),
+      durationMs,
+    });
+  }
+}
+
+export function recordedParameters(values: readonly BoundValue[]): Parameter[] {
+  let room = parameterBytesMax;
+  return values.map((value) => {
+    if (value === null) return null;
+    const { bytes, format } = value;
+    room -= bytes.length;
+    if (room < 0) return { bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+    return format === 'text' && isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') };
+  });
+}

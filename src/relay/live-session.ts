@@ -1,0 +1,112 @@
+/** A session while the relay serves it: what its connections share, and the wall at its end. */
+import type { RelayLog } from './relay-log.ts';
+import { GateError } from '../errors/errors.ts';
+import type { Grant, Session } from '../grant/grant.ts';
+import type { Policy } from '../policy/policy.ts';
+import { isReadOnly, rolesFor } from '../policy/decide.ts';
+import type { CancelKeys } from './cancel-keys.ts';
+import type { Target } from './config.ts';
+import type { Journal } from './journal.ts';
+import type { StatementParser } from './parsing.ts';
+
+/** Open connections that one session may have. */
+export const connectionsPerSessionMax = 100;
+
+/** What a session needs of its connections. */
+export interface SessionConnection {
+  /** Resolves when the login is done, or has failed. */
+  serve(): Promise<void>;
+  end(error: GateError | undefined, reason: string): Promise<void>;
+}
+
+export type SessionServices = {
+  readonly policy: () => Policy;
+  readonly parser: StatementParser;
+  readonly cancelKeys: CancelKeys;
+  readonly log: RelayLog;
+};
+
+export class LiveSession {
+  readonly #session: Session;
+  readonly target: Target;
+  readonly journal: Journal;
+  readonly policy: () => Policy;
+  readonly parser: StatementParser;
+  readonly cancelKeys: CancelKeys;
+  readonly log: RelayLog;
+  readonly #connections = new Set<SessionConnection>();
+  #ended: GateError | undefined;
+
+  constructor(session: Session, target: Target, journal: Journal, services: SessionServices) {
+    this.#session = session;
+    this.target = target;
+    this.journal = journal;
+    this.policy = services.policy;
+    this.parser = services.parser;
+    this.cancelKeys = services.cancelKeys;
+    this.log = services.log;
+  }
+
+  get id(): string {
+    return this.#session.id;
+  }
+
+  get grant(): Grant {
+    return this.#session.grant;
+  }
+
+  get user(): string {
+    return this.#session.user;
+  }
+
+  get verifier(): string {
+    return this.#session.verifier;
+  }
+
+  /** Roles that may only read get database sessions that can do nothing else, whatever a function hides. */
+  get isReadOnly(): boolean {
+    const { principal, target, role } = this.grant;
+    const granted = rolesFor(this.policy(), principal, target).find(({ name }) => name === role);
+    return granted === undefined || isReadOnly(granted);
+  }
+
+  /** Fails when the session has ended, or its grant has. */
+  checkOpen(): void {
+    if (this.#ended !== undefined) throw this.#ended;
+    if (new Date() >= this.grant.expiresAt) {
+      throw new GateError('grant-expired', `the grant expired at ${this.grant.expiresAt.toISOString()}`, {
+        hint: 'Run gate connect again.',
+      });
+    }
+  }
+
+  /** Serves one connection to its end. */
+  async serve(connection: SessionConnection): Promise<void> {
+    if (this.#connections.size >= connectionsPerSessionMax) {
+      return connection.end(
+        new GateError('too-many', `this session has ${connectionsPerSessionMax} connections already`),
+        'too many connections',
+      );
+    }
+    this.#connections.add(connection);
+    await connection.serve();
+  }
+
+  forget(connection: SessionConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Ends every connection with this error and lets no new one in. */
+  async end(error: GateError): Promise<void> {
+    this.#ended = error;
+    await this.endConnections(error);
+  }
+
+  async endConnections(error: GateError): Promise<void> {
+    await Promise.all([...this.#connections].map((connection) => connection.end(error, error.message)));
+  }
+}

@@ -1,0 +1,166 @@
+/** Pending: the replies that the server still owes, in order. What joins the two directions of a connection. */
+import type { TransactionStatus } from '../pgwire/backend.ts';
+import type { StatementKind } from '../sql/kind.ts';
+import type { NameChange as SqlNameChange } from '../sql/statement.ts';
+import type { BoundValue } from '../pgwire/frontend.ts';
+import { Names, type NameChange } from './names.ts';
+
+/** A prepared statement as the relay decided on it. */
+export type Prepared = {
+  /** The text as it is recorded. */
+  readonly sql: string;
+  readonly isRedacted: boolean;
+  readonly kinds: readonly StatementKind[];
+  readonly isCopyIn: boolean;
+  readonly nameChanges: readonly SqlNameChange[];
+};
+export type Portal = { readonly prepared: Prepared; readonly values: readonly BoundValue[] };
+
+/** A statement that was forwarded, while its outcome comes in. */
+export type Run = {
+  readonly statement: number;
+  readonly startedAtMs: number;
+  readonly isCopyIn: boolean;
+  /** Changes by PREPARE, DEALLOCATE and DISCARD inside the text, each confirmed by its command tag. */
+  readonly nameChanges: { readonly tag: string; readonly change: NameChange<Prepared> }[];
+  readonly tags: string[];
+  rows: number;
+  bytesOut: number;
+  bytesIn: number;
+  sqlstate?: string;
+};
+
+export type Owed =
+  | { readonly kind: 'parse'; readonly change: NameChange<Prepared> }
+  | { readonly kind: 'bind'; readonly change: NameChange<Portal> }
+  | { readonly kind: 'close'; readonly statement?: NameChange<Prepared>; readonly portal?: NameChange<Portal> }
+  | { readonly kind: 'describe' | 'sync' }
+  | { readonly kind: 'execute'; readonly run: Run }
+  /** A simple Query also drops the unnamed prepared statement. */
+  | { readonly kind: 'query'; readonly run: Run; readonly drop: NameChange<Prepared> }
+  /** In place of a refused message the server was sent one that must fail; its error becomes the refusal. */
+  | { readonly kind: 'refusal'; readonly error: Buffer; readonly nonce: string; readonly drop?: NameChange<Prepared> }
+  /** A simple refusal whose error has been delivered; ReadyForQuery is still to come. */
+  | { readonly kind: 'refused-query'; readonly drop: NameChange<Prepared> };
+
+export class Pending {
+  readonly statements = new Names<Prepared>();
+  readonly portals = new Names<Portal>();
+  readonly #owed: Owed[] = [];
+  #waiters: (() => void)[] = [];
+  /** As the server last reported it. */
+  status: TransactionStatus = 'I';
+  /** After an error in the extended protocol the server passes over everything up to the next Sync. */
+  isServerSkipping = false;
+  /** The server takes COPY data: from CopyInResponse until the client ends the data or the server reports an error. */
+  isCopyInOpen = false;
+
+  /** Called with runs that the server passed over. */
+  constructor(private readonly onSkipped: (run: Run) => void) {}
+
+  push(owed: Owed): void {
+    if (this.isServerSkipping && owed.kind !== 'sync') this.#skip(owed);
+    else {
+      if (owed.kind === 'sync') this.isServerSkipping = false;
+      this.#owed.push(owed);
+    }
+  }
+
+  get head(): Owed | undefined {
+    return this.#owed[0];
+  }
+
+  shift(): void {
+    this.#owed.shift();
+  }
+
+  replaceHead(owed: Owed): void {
+    this.#owed[0] = owed;
+  }
+
+  /** The statement that the server works on, or will next. */
+  get running(): Run | undefined {
+    for (const owed of this.#owed) if (owed.kind === 'execute' || owed.kind === 'query') return owed.run;
+    return undefined;
+  }
+
+  get isIdle(): boolean {
+    return this.#owed.length === 0;
+  }
+
+  /** A COPY … FROM STDIN that may be taking data. */
+  get copyIn(): Run | undefined {
+    const run = this.running;
+    return run?.isCopyIn ? run : undefined;
+  }
+
+  /** After an error in the extended protocol: nothing up to the next Sync will be answered. */
+  skipToSync(): void {
+    while (this.#owed.length > 0 && this.#owed[0]?.kind !== 'sync') this.#skip(this.#owed.shift() as Owed);
+    if (this.#owed.length === 0) this.isServerSkipping = true;
+  }
+
+  /** While COPY takes data the server swallows Sync, so those already sent behind it will not be answered. */
+  forgetSyncsBehindHead(): void {
+    while (this.#owed[1]?.kind === 'sync') this.#owed.splice(1, 1);
+  }
+
+  /** ReadyForQuery came: everything up to its cause is done. Answers the runs that were among it. */
+  settle(status: TransactionStatus): Run[] {
+    const runs: Run[] = [];
+    while (this.#owed.length > 0) {
+      const owed = this.#owed.shift() as Owed;
+      if (owed.kind === 'query' || owed.kind === 'execute') runs.push(owed.run);
+      if ('drop' in owed && owed.drop !== undefined) this.statements.confirm(owed.drop);
+      if (owed.kind === 'sync' || owed.kind === 'query' || owed.kind === 'refused-query') break;
+    }
+    this.status = status;
+    // Portals do not outlive their transaction.
+    if (status === 'I') this.portals.clearConfirmed();
+    this.#wake();
+    return runs;
+  }
+
+  /** Resolves at the next ReadyForQuery, or when the connection ends. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  /** The connection is over: answers every run without an outcome. */
+  abandon(): Run[] {
+    const runs = this.#owed.flatMap((owed) => (owed.kind === 'query' || owed.kind === 'execute' ? [owed.run] : []));
+    this.#owed.length = 0;
+    this.#wake();
+    return runs;
+  }
+
+  #skip(owed: Owed): void {
+    switch (owed.kind) {
+      case 'parse':
+        return this.statements.cancel(owed.change);
+      case 'bind':
+        return this.portals.cancel(owed.change);
+      case 'close':
+        if (owed.statement) this.statements.cancel(owed.statement);
+        if (owed.portal) this.portals.cancel(owed.portal);
+        return;
+      case 'query':
+      case 'execute':
+        if (owed.kind === 'query') this.statements.cancel(owed.drop);
+        for (const { change } of owed.run.nameChanges) this.statements.cancel(change);
+        return this.onSkipped(owed.run);
+      case 'refusal':
+      case 'refused-query':
+        if (owed.drop) this.statements.cancel(owed.drop);
+        return;
+      case 'describe':
+      case 'sync':
+    }
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+}

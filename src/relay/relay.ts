@@ -1,0 +1,70 @@
+/** Puts the service together: state, record, parser, sessions, server; and takes it apart in the reverse order. */
+import { join } from 'node:path';
+import { version } from '../../package.json';
+import { GateError } from '../errors/errors.ts';
+import { TokenVerifier } from '../oidc/verify.ts';
+import { openDatabase } from '../store/database.ts';
+import { SqliteGrantStore } from '../store/grants.ts';
+import { openLog } from '../store/log.ts';
+import { openStateDirectory } from '../store/state-directory.ts';
+import { CancelKeys } from './cancel-keys.ts';
+import type { RelayConfig } from './config.ts';
+import { StatementParser } from './parsing.ts';
+import type { RelayLog } from './relay-log.ts';
+import { createRoutes } from './routes.ts';
+import { startServer } from './server.ts';
+import { Sessions } from './sessions.ts';
+
+export type Relay = {
+  readonly url: string;
+  readonly port: number;
+  /** Ends all connections with a reason, writes what waits, and lets go of the state. */
+  stop(): Promise<void>;
+};
+
+export async function startRelay(config: RelayConfig, log: RelayLog): Promise<Relay> {
+  const closers: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+  };
+  let isStopping = false;
+  try {
+    const state = await openStateDirectory(config.stateDirectory);
+    closers.push(() => state.close());
+    const database = await openDatabase(state);
+    closers.push(() => database.destroy());
+    const recorder = await openLog(join(state.path, 'log'));
+    closers.push(() => recorder.close());
+    const parser = await StatementParser.load();
+    closers.push(() => parser.close());
+    const verifier = new TokenVerifier(config.issuer);
+    const policy = () => config.policy;
+    const sessions = await Sessions.load({
+      config,
+      store: new SqliteGrantStore(database),
+      recorder,
+      services: { policy, parser, cancelKeys: new CancelKeys(), log },
+      relayVersion: version,
+    });
+    closers.push(() => sessions.stop(new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' })));
+    const shared = { config, verifier, sessions, log, isStopping: () => isStopping };
+    const app = createRoutes({ ...shared, policy, recorder, version });
+    const server = await startServer({ ...shared, app });
+    const stopServer = server.close;
+    // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
+    closers.splice(-1, 0, stopServer);
+    const scheme = config.tls ? 'https' : 'http';
+    const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
+    return {
+      url: `${scheme}://${host}:${server.port}`,
+      port: server.port,
+      stop: async () => {
+        isStopping = true;
+        await close();
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

@@ -1,0 +1,187 @@
+/** The HTTP API: what each path takes and answers. Every request but the public ones carries an access token. */
+import { Hono, type Context } from 'hono';
+import { stream } from 'hono/streaming';
+import type * as z from 'zod/mini';
+import {
+  GrantRequest,
+  requestBytesMax,
+  SessionRequest,
+  type ErrorBody,
+  type GrantInfo,
+  type RelayInfo,
+  type TargetInfo,
+  type WhoAmI,
+} from '../api/api.ts';
+import { GateError } from '../errors/errors.ts';
+import type { Grant } from '../grant/grant.ts';
+import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
+import { rolesFor } from '../policy/decide.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Principal } from '../principal/principal.ts';
+import { statementKinds } from '../sql/kind.ts';
+import type { Log } from '../store/log.ts';
+import type { RelayConfig } from './config.ts';
+import type { RelayLog } from './relay-log.ts';
+import type { Sessions } from './sessions.ts';
+
+const listLimitMax = 1000;
+
+export type RoutesOptions = {
+  readonly config: RelayConfig;
+  readonly policy: () => Policy;
+  readonly verifier: TokenVerifier;
+  readonly sessions: Sessions;
+  readonly recorder: Log;
+  readonly log: RelayLog;
+  readonly version: string;
+  readonly isStopping: () => boolean;
+};
+
+export function createRoutes(options: RoutesOptions): Hono {
+  const { config, verifier, sessions, recorder, log } = options;
+  const app = new Hono();
+  const caller = (context: Context) => authenticateHeader(verifier, context.req.header('authorization'));
+
+  app.get('/livez', (context) => context.text('ok\n'));
+  app.get('/readyz', async (context) => {
+    const checks = {
+      issuer: await verifier.isReady(),
+      record: recorder.isAvailable,
+      serving: !options.isStopping(),
+    };
+    const isReady = Object.values(checks).every(Boolean);
+    return context.json({ ready: isReady, checks }, isReady ? 200 : 503);
+  });
+  app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version)));
+
+  app.get('/v1/whoami', async (context) => {
+    const { principal, expiresAt } = await caller(context);
+    return context.json<WhoAmI>({ ...principal, groups: [...principal.groups], expiresAt: expiresAt.toISOString() });
+  });
+  app.get('/v1/targets', async (context) => {
+    const { principal } = await caller(context);
+    return context.json({ targets: targetsFor(config, options.policy(), principal) });
+  });
+  app.post('/v1/grants', async (context) => {
+    const { principal } = await caller(context);
+    const grant = await sessions.createGrant(principal, await readBody(context, GrantRequest));
+    log.info({ grant: grant.id, target: grant.target, role: grant.role, subject: principal.subject }, 'grant given');
+    return context.json(grantInfo(grant), 201);
+  });
+  app.post('/v1/sessions', async (context) => {
+    const { principal } = await caller(context);
+    const session = await sessions.open(principal, await readBody(context, SessionRequest));
+    log.info({ session: session.id, grant: session.grant, subject: principal.subject }, 'session opened');
+    return context.json(session, 201);
+  });
+  app.get('/v1/sessions', async (context) => {
+    const { principal } = await caller(context);
+    const asked = Number(context.req.query('limit') ?? 50);
+    if (!Number.isInteger(asked) || asked < 1) throw new GateError('usage', 'limit must be a positive whole number');
+    return context.json({ sessions: await sessions.list(principal, Math.min(asked, listLimitMax)) });
+  });
+  app.get('/v1/sessions/:id', async (context) => {
+    const { principal } = await caller(context);
+    return context.json(await sessions.find(principal, context.req.param('id')));
+  });
+  app.get('/v1/sessions/:id/entries', async (context) => {
+    const { principal } = await caller(context);
+    const { id } = await sessions.find(principal, context.req.param('id'));
+    context.header('content-type', 'application/x-ndjson');
+    return stream(context, async (body) => {
+      for await (const entry of recorder.entries(id)) await body.write(`${JSON.stringify(entry)}\n`);
+    });
+  });
+  app.post('/v1/sessions/:id/end', async (context) => {
+    const { principal } = await caller(context);
+    const live = await sessions.forTunnel(principal, context.req.param('id'));
+    await sessions.end(live.id, new GateError('session-ended', 'ended by its owner'));
+    return context.body(null, 204);
+  });
+
+  app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));
+  app.onError((error, context) => {
+    const known = error instanceof GateError ? error : new GateError('internal', 'the relay failed on this request');
+    if (known.code === 'internal') log.error({ err: error, path: context.req.path }, 'request failed');
+    return sendError(context, known);
+  });
+  return app;
+}
+
+/** The caller of a request. Fails with `login-required`. */
+export async function authenticateHeader(verifier: TokenVerifier, header: string | undefined): Promise<VerifiedToken> {
+  const token = /^Bearer ([\w.~+/=-]+)$/i.exec(header ?? '')?.[1];
+  if (token === undefined) throw new GateError('login-required', 'the request carries no access token', { hint: 'Run gate login.' });
+  return verifier.verify(token);
+}
+
+export function errorBody(error: GateError): ErrorBody {
+  const { code, message, hint, rule } = error;
+  return { error: { code, message, ...(hint !== undefined && { hint }), ...(rule !== undefined && { rule }) } };
+}
+
+function sendError(context: Context, error: GateError): Response {
+  return context.json(errorBody(error), error.httpStatus as 400);
+}
+
+async function readBody<Schema extends z.ZodMiniType>(context: Context, schema: Schema): Promise<z.infer<Schema>> {
+  const text = await readLimited(context.req.raw);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new GateError('usage', 'the request body is not JSON');
+  }
+  const result = schema.safeParse(json);
+  if (result.success) return result.data as z.infer<Schema>;
+  const [issue] = result.error.issues;
+  throw new GateError('usage', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'is not valid'}`);
+}
+
+/** At most `requestBytesMax` are read, whatever the headers claim. */
+async function readLimited(request: Request): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length > requestBytesMax) throw new GateError('too-large', `the request body is larger than ${requestBytesMax} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function relayInfo({ issuer }: RelayConfig, version: string): RelayInfo {
+  const { url, clientId, resource, scopes } = issuer;
+  return {
+    service: 'gate',
+    version,
+    issuer: url,
+    clientId,
+    ...(resource !== undefined && { resource }),
+    scopes: [...scopes],
+  };
+}
+
+function targetsFor(config: RelayConfig, policy: Policy, principal: Principal): TargetInfo[] {
+  return [...config.targets.values()].flatMap(({ name, description, database }) => {
+    const roles = rolesFor(policy, principal, name).map((role) => ({
+      name: role.name,
+      denies: statementKinds.filter((kind) => !role.allow.includes(kind)),
+      requires: [...role.require],
+      durationMaxSeconds: role.maxDuration,
+    }));
+    return roles.length === 0 ? [] : [{ name, database, roles, ...(description !== undefined && { description }) }];
+  });
+}
+
+function grantInfo(grant: Grant): GrantInfo {
+  const { id, target, role, reason } = grant;
+  return {
+    id,
+    target,
+    role,
+    ...(reason !== undefined && { reason }),
+    createdAt: grant.createdAt.toISOString(),
+    expiresAt: grant.expiresAt.toISOString(),
+  };
+}

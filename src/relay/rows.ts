@@ -1,0 +1,233 @@
+/** The way up: what the server sends is followed message by message and passed on, byte for byte where it may be. */
+import { GateError } from '../errors/errors.ts';
+import {
+  decodeCommandTag,
+  decodeParameterStatus,
+  decodeReadyForQuery,
+  decodeReport,
+} from '../pgwire/backend.ts';
+import { describeType, FrameScanner } from '../pgwire/frame.ts';
+import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
+import type { Journal } from './journal.ts';
+import type { Pending, Run } from './pending.ts';
+
+/** Largest server message that is held whole; rows and copy data are streamed. */
+export const backendBodyBytesMax = 64 * 1024 * 1024;
+
+export type RowsOptions = {
+  readonly connection: number;
+  readonly pending: Pending;
+  readonly journal: Journal;
+  /** Sends to the client; false asks to stop reading from the server. */
+  readonly write: (bytes: Buffer) => boolean;
+};
+
+const dataRow = 0x44;
+const copyData = 0x64;
+
+export class Rows {
+  readonly #options: RowsOptions;
+  readonly #scanner: FrameScanner;
+  /** What the current chunk gives the client, merged where it lies side by side. */
+  #out: Buffer[] = [];
+  bytesOut = 0;
+  /** The server has said that it ends the connection. */
+  hasSeenFatal = false;
+
+  constructor(options: RowsOptions) {
+    this.#options = options;
+    this.#scanner = new FrameScanner({
+      begin: (type, bodyLength) => this.#begin(type, bodyLength),
+      raw: (bytes) => this.#pass(bytes),
+      message: (type, bytes) => this.#message(type, bytes),
+    });
+  }
+
+  /** Whether a message of the relay's own may be put in here. */
+  get isAtBoundary(): boolean {
+    return this.#scanner.isAtBoundary;
+  }
+
+  /** False asks to stop reading until the client has caught up. Fails with `upstream-protocol`. */
+  push(chunk: Buffer): boolean {
+    this.#scanner.push(chunk);
+    let hasRoom = true;
+    for (const bytes of this.#out) {
+      this.bytesOut += bytes.length;
+      hasRoom = this.#options.write(bytes);
+    }
+    this.#out = [];
+    return hasRoom;
+  }
+
+  /** Side by side in one chunk is written as one. */
+  #pass(bytes: Buffer): void {
+    const last = this.#out.at(-1);
+    if (last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset) {
+      this.#out[this.#out.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + bytes.length);
+    } else this.#out.push(bytes);
+  }
+
+  #begin(type: number, bodyLength: number): 'whole' | 'raw' {
+    if (type === dataRow || type === copyData) {
+      const run = this.#run();
+      if (run === undefined) throw unexpected(type);
+      if (type === dataRow) run.rows++;
+      run.bytesOut += bodyLength + 5;
+      return 'raw';
+    }
+    if (bodyLength > backendBodyBytesMax) {
+      throw new GateError('upstream-protocol', `the server sent a message ${describeType(type)} of ${bodyLength} bytes`);
+    }
+    return 'whole';
+  }
+
+  #message(type: number, bytes: Buffer): void {
+    switch (String.fromCharCode(type)) {
+      case '1':
+      case '2':
+      case '3':
+        this.#confirm(type);
+        return this.#pass(bytes);
+      case 'T':
+      case 'n':
+        if (this.#options.pending.head?.kind === 'describe') this.#options.pending.shift();
+        return this.#pass(bytes);
+      case 'C':
+        this.#complete(decodeCommandTag(bytes));
+        return this.#pass(bytes);
+      case 'I':
+        this.#complete(undefined);
+        return this.#pass(bytes);
+      case 's':
+        this.#finishExecute('suspended');
+        return this.#pass(bytes);
+      case 'E':
+        return this.#error(bytes);
+      case 'Z':
+        this.#ready(bytes);
+        return this.#pass(bytes);
+      case 'G':
+        this.#options.pending.isCopyInOpen = true;
+        this.#options.pending.forgetSyncsBehindHead();
+        return this.#pass(bytes);
+      case 'S':
+        checkPinned(bytes);
+        return this.#pass(bytes);
+      case 't':
+      case 'H':
+      case 'c':
+      case 'N':
+      case 'A':
+        return this.#pass(bytes);
+      default:
+        throw unexpected(type);
+    }
+  }
+
+  #run(): Run | undefined {
+    const head = this.#options.pending.head;
+    return head?.kind === 'execute' || head?.kind === 'query' ? head.run : undefined;
+  }
+
+  #confirm(type: number): void {
+    const { pending } = this.#options;
+    const head = pending.head;
+    const expected = { 0x31: 'parse', 0x32: 'bind', 0x33: 'close' }[type];
+    if (head === undefined || head.kind !== expected) throw unexpected(type);
+    if (head.kind === 'parse') pending.statements.confirm(head.change);
+    else if (head.kind === 'bind') pending.portals.confirm(head.change);
+    else if (head.kind === 'close') {
+      if (head.statement) pending.statements.confirm(head.statement);
+      if (head.portal) pending.portals.confirm(head.portal);
+    }
+    pending.shift();
+  }
+
+  /** One statement of the text is done; `tag` undefined for an empty one. */
+  #complete(tag: string | undefined): void {
+    const run = this.#run();
+    if (run === undefined) throw unexpected(0x43);
+    if (tag !== undefined) {
+      run.tags.push(tag);
+      const next = run.nameChanges[0];
+      if (next?.tag === tag) {
+        this.#options.pending.statements.confirm(next.change);
+        run.nameChanges.shift();
+      }
+    }
+    // A simple Query may hold more statements; it ends with ReadyForQuery.
+    if (this.#options.pending.head?.kind === 'execute') this.#finishExecute('ok');
+  }
+
+  #finishExecute(state: 'ok' | 'suspended' | 'error'): void {
+    const head = this.#options.pending.head;
+    if (head?.kind !== 'execute') throw unexpected(0x73);
+    this.#options.pending.shift();
+    this.#finish(head.run, state);
+  }
+
+  #finish(run: Run, state: 'ok' | 'suspended' | 'error'): void {
+    for (const { change } of run.nameChanges) this.#options.pending.statements.cancel(change);
+    this.#options.journal.noteOutcome(this.#options.connection, run, state);
+  }
+
+  #error(bytes: Buffer): void {
+    const { pending } = this.#options;
+    const fields = decodeReport(bytes);
+    pending.isCopyInOpen = false;
+    const head = pending.head;
+    const isFatal = fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
+    if (isFatal) this.hasSeenFatal = true;
+    if (isFatal || head === undefined || head.kind === 'sync') {
+      const run = this.#run();
+      if (run !== undefined) run.sqlstate = fields.get('C') ?? '';
+      return this.#pass(bytes);
+    }
+    if (head.kind === 'query') {
+      head.run.sqlstate = fields.get('C') ?? '';
+      return this.#pass(bytes);
+    }
+    if (head.kind === 'refusal') return this.#refusal(head, fields, bytes);
+    if (head.kind === 'execute') {
+      head.run.sqlstate = fields.get('C') ?? '';
+      this.#finishExecute('error');
+    }
+    pending.skipToSync();
+    this.#pass(bytes);
+  }
+
+  /** The error of the message that stood in for a refused one; its nonce proves that it is this and no other. */
+  #refusal(
+    head: Extract<NonNullable<Pending['head']>, { kind: 'refusal' }>,
+    fields: ReadonlyMap<string, string>,
+    bytes: Buffer,
+  ): void {
+    const { pending } = this.#options;
+    this.#pass(fields.get('M')?.includes(head.nonce) ? head.error : bytes);
+    if (head.drop !== undefined) pending.replaceHead({ kind: 'refused-query', drop: head.drop });
+    else pending.skipToSync();
+  }
+
+  #ready(bytes: Buffer): void {
+    for (const run of this.#options.pending.settle(decodeReadyForQuery(bytes))) {
+      this.#finish(run, run.sqlstate === undefined ? 'ok' : 'error');
+    }
+  }
+}
+
+/** From here on the server would read text differently from the relay: nothing more may be forwarded. */
+function checkPinned(bytes: Buffer): void {
+  const { name, value } = decodeParameterStatus(bytes);
+  const pinned = pinnedSettings.get(name);
+  if (pinned !== undefined && !isSameSetting(value, pinned)) {
+    throw new GateError('denied', `the server's ${name} was changed to ${value}`, {
+      rule: 'pinned-settings',
+      hint: 'It decides how the server reads SQL text, which must be exactly as the relay reads it.',
+    });
+  }
+}
+
+function unexpected(type: number): GateError {
+  return new GateError('upstream-protocol', `the server sent message ${describeType(type)} where none was due`);
+}

@@ -1,0 +1,349 @@
+/** The way down: what the client sends is framed, decided, recorded, and only then forwarded. */
+import { randomBytes } from 'node:crypto';
+import type { Event } from '../audit/entry.ts';
+import { GateError } from '../errors/errors.ts';
+import { FrameScanner } from '../pgwire/frame.ts';
+import { decodeFrontend, encodeParse, encodeQuery, type FrontendMessage } from '../pgwire/frontend.ts';
+import { encodeGateError } from '../pgwire/backend.ts';
+import { Gatekeeper, type Verdict } from './gatekeeper.ts';
+import type { Journal } from './journal.ts';
+import { recordedParameters } from './journal.ts';
+import type { Owed, Pending, Prepared, Run } from './pending.ts';
+
+/** Largest message that is held whole: Query and Parse by the parser's limit, Bind for large parameters. */
+export const frontendBodyBytesMax = 64 * 1024 * 1024;
+/** The server's own limit for messages that are small by nature (PQ_SMALL_MESSAGE_LIMIT). */
+export const smallBodyBytesMax = 10_000;
+/** PostgreSQL's limit for any message (PQ_LARGE_MESSAGE_LIMIT). CopyData is streamed, never held. */
+export const copyBodyBytesMax = 0x3fffffff;
+/** Past this many waiting bytes the client is not read any further. */
+const queueBytesMax = 1024 * 1024;
+
+type Item = { readonly type: number; readonly bytes: Buffer } | { readonly type: undefined; readonly bytes: Buffer };
+type Forwarded = { readonly bytes: Buffer; readonly owed?: Owed; readonly copyBytes?: number };
+/** What is forwarded together once its events are durable: at most up to the end of one segment. */
+type Unit = { readonly forward: Forwarded[]; readonly events: Event[]; isSegmentEnd: boolean; isSimple: boolean };
+
+export type StatementsOptions = {
+  readonly connection: number;
+  readonly pending: Pending;
+  readonly journal: Journal;
+  readonly gatekeeper: Gatekeeper;
+  /** Sends to the server; false asks to wait for `drained`. */
+  readonly write: (bytes: Buffer) => boolean;
+  readonly drained: () => Promise<void>;
+  /** Resolves when no cancel request is on its way to the server. */
+  readonly cancelled: () => Promise<void>;
+  readonly pauseClient: () => void;
+  readonly resumeClient: () => void;
+  /** The client broke the protocol, or said goodbye. */
+  readonly onEnd: (error?: GateError) => void;
+};
+
+export class Statements {
+  readonly #options: StatementsOptions;
+  readonly #scanner: FrameScanner;
+  readonly #queue: Item[] = [];
+  #queuedBytes = 0;
+  #isRunning = false;
+  #hasEnded = false;
+  /** A message of this segment was refused: like the server, drop everything up to Sync. */
+  #isSkipping = false;
+  #segment = 1;
+  bytesIn = 0;
+
+  constructor(options: StatementsOptions) {
+    this.#options = options;
+    this.#scanner = new FrameScanner({
+      begin: beginFrontend,
+      raw: (bytes) => this.#enqueue({ type: undefined, bytes }),
+      message: (type, bytes) => this.#enqueue({ type, bytes }),
+    });
+  }
+
+  push(chunk: Buffer): void {
+    if (this.#hasEnded) return;
+    this.bytesIn += chunk.length;
+    try {
+      this.#scanner.push(chunk);
+    } catch (error) {
+      // What came before the violation was in order, but nothing of it is forwarded any more.
+      return this.#fail(error);
+    }
+    if (this.#queuedBytes > queueBytesMax) this.#options.pauseClient();
+    if (!this.#isRunning) void this.#run().catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Nothing more is forwarded. */
+  end(): void {
+    this.#hasEnded = true;
+    this.#queue.length = 0;
+  }
+
+  #enqueue(item: Item): void {
+    this.#queue.push(item);
+    this.#queuedBytes += item.bytes.length;
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    while (this.#queue.length > 0 && !this.#hasEnded) {
+      const unit: Unit = { forward: [], events: [], isSegmentEnd: false, isSimple: false };
+      while (this.#queue.length > 0 && !unit.isSegmentEnd && !this.#hasEnded) {
+        const item = this.#queue.shift() as Item;
+        this.#queuedBytes -= item.bytes.length;
+        await this.#admit(item, unit);
+      }
+      await this.#forward(unit);
+      if (this.#queuedBytes <= queueBytesMax / 2) this.#options.resumeClient();
+    }
+    this.#isRunning = false;
+  }
+
+  async #forward(unit: Unit): Promise<void> {
+    let forward = unit.forward;
+    if (unit.events.length > 0) {
+      try {
+        await this.#options.journal.record(unit.events);
+      } catch (error) {
+        forward = this.#refuseUnit(unit, error as GateError);
+      }
+    }
+    await this.#options.cancelled();
+    for (const { bytes, owed, copyBytes } of forward) {
+      if (this.#hasEnded) return;
+      if (owed !== undefined) this.#options.pending.push(owed);
+      const copyIn = this.#options.pending.copyIn;
+      if (copyBytes !== undefined && copyIn !== undefined) copyIn.bytesIn += copyBytes;
+      if (!this.#options.write(bytes)) await this.#options.drained();
+    }
+  }
+
+  /** Nothing of the unit is forwarded; the client gets one error at its first statement, as for any failure. */
+  #refuseUnit(unit: Unit, error: GateError): Forwarded[] {
+    for (const { owed } of unit.forward) {
+      if (owed?.kind === 'parse') this.#options.pending.statements.cancel(owed.change);
+      if (owed?.kind === 'bind') this.#options.pending.portals.cancel(owed.change);
+      if (owed?.kind === 'query' || owed?.kind === 'execute') {
+        for (const { change } of owed.run.nameChanges) this.#options.pending.statements.cancel(change);
+      }
+      if (owed?.kind === 'query') this.#options.pending.statements.cancel(owed.drop);
+    }
+    const refusal = this.#refusal(error, unit.isSimple);
+    const sync = unit.forward.find(({ owed }) => owed?.kind === 'sync');
+    // In extended mode without its Sync yet, the rest of the segment is dropped like after any error.
+    if (sync === undefined && !unit.isSimple) this.#isSkipping = true;
+    return sync === undefined ? [refusal] : [refusal, sync];
+  }
+
+  async #admit(item: Item, unit: Unit): Promise<void> {
+    // The server ignores copy data that it does not expect, so there is nothing to decide about it.
+    if (item.type === undefined) {
+      if (!this.#isSkipping) unit.forward.push({ bytes: item.bytes, copyBytes: item.bytes.length });
+      return;
+    }
+    const message = decodeFrontend(item.type, item.bytes);
+    if (message.type === 'Terminate') return this.#terminate();
+    if (this.#isSkipping && message.type !== 'Sync') return;
+    try {
+      await this.#admitMessage(message, item.bytes, unit);
+    } catch (error) {
+      if (!(error instanceof GateError) || error.code === 'protocol-violation') throw error;
+      this.#refuse(unit, error, message.type === 'Query' || message.type === 'FunctionCall');
+    }
+  }
+
+  async #admitMessage(message: FrontendMessage, bytes: Buffer, unit: Unit): Promise<void> {
+    switch (message.type) {
+      case 'Query':
+        return this.#admitQuery(message.sql, bytes, unit);
+      case 'Parse':
+        return this.#admitParse(message.name, message.sql, bytes, unit);
+      case 'Bind': {
+        const prepared = await this.#options.gatekeeper.findStatement(message.statement, this.#segment);
+        const value = { prepared, values: message.values };
+        const change = { segment: this.#segment, name: checkedName(message.portal), value };
+        unit.forward.push({ bytes, owed: { kind: 'bind', change: this.#options.pending.portals.propose(change) } });
+        return;
+      }
+      case 'Describe':
+        if (message.of === 'statement') await this.#options.gatekeeper.findStatement(message.name, this.#segment);
+        else await this.#options.gatekeeper.findPortal(message.name, this.#segment);
+        unit.forward.push({ bytes, owed: { kind: 'describe' } });
+        return;
+      case 'Execute':
+        return this.#admitExecute(message.portal, bytes, unit);
+      case 'Close':
+        return this.#admitClose(message.of, checkedName(message.name), bytes, unit);
+      case 'Sync':
+        return this.#admitSync(bytes, unit);
+      case 'CopyDone':
+      case 'CopyFail':
+        this.#options.pending.isCopyInOpen = false;
+        unit.forward.push({ bytes });
+        return;
+      case 'Flush':
+        unit.forward.push({ bytes });
+        return;
+      case 'FunctionCall':
+        throw new GateError('not-supported', 'the function call message is not supported', {
+          rule: 'protocol',
+          hint: 'It carries no text that a policy could decide on. Call the function in a SELECT.',
+        });
+      case 'Terminate':
+    }
+  }
+
+  async #admitQuery(sql: string, bytes: Buffer, unit: Unit): Promise<void> {
+    const verdict = await this.#options.gatekeeper.examine(sql, this.#segment);
+    const statement = this.#recordStatement(unit, verdict, 'simple');
+    if (!verdict.ok) return this.#refuse(unit, verdict.error, true, verdict.position);
+    const run = this.#startRun(statement, verdict.prepared);
+    const drop = this.#dropUnnamed();
+    unit.forward.push({ bytes, owed: { kind: 'query', run, drop } });
+    this.#endSegment(unit, true);
+  }
+
+  async #admitParse(name: string, sql: string, bytes: Buffer, unit: Unit): Promise<void> {
+    checkedName(name);
+    const verdict = await this.#options.gatekeeper.examine(sql, this.#segment);
+    if (!verdict.ok) {
+      this.#recordStatement(unit, verdict, 'extended');
+      // A failed Parse of the unnamed statement takes the old one with it (PostgreSQL's exec_parse_message).
+      if (name === '') this.#options.pending.statements.confirm(this.#dropUnnamed());
+      return this.#refuse(unit, verdict.error, false, verdict.position);
+    }
+    const change = { segment: this.#segment, name, value: verdict.prepared };
+    unit.forward.push({ bytes, owed: { kind: 'parse', change: this.#options.pending.statements.propose(change) } });
+  }
+
+  async #admitExecute(portalName: string, bytes: Buffer, unit: Unit): Promise<void> {
+    const portal = await this.#options.gatekeeper.findPortal(portalName, this.#segment);
+    const verdict = this.#options.gatekeeper.decide(portal.prepared);
+    const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(portal.values));
+    if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
+    unit.forward.push({ bytes, owed: { kind: 'execute', run: this.#startRun(statement, portal.prepared) } });
+  }
+
+  #admitClose(of: 'statement' | 'portal', name: string, bytes: Buffer, unit: Unit): void {
+    const change = { segment: this.#segment, name, value: undefined };
+    const { statements, portals } = this.#options.pending;
+    const owed: Owed =
+      of === 'statement'
+        ? { kind: 'close', statement: statements.propose(change) }
+        : { kind: 'close', portal: portals.propose(change) };
+    unit.forward.push({ bytes, owed });
+  }
+
+  #admitSync(bytes: Buffer, unit: Unit): void {
+    // While the server takes COPY data it swallows Sync and Flush without an answer.
+    const isSwallowed = this.#options.pending.isCopyInOpen;
+    this.#isSkipping = false;
+    unit.forward.push(isSwallowed ? { bytes } : { bytes, owed: { kind: 'sync' } });
+    if (!isSwallowed) this.#endSegment(unit, false);
+  }
+
+  #endSegment(unit: Unit, isSimple: boolean): void {
+    unit.isSegmentEnd = true;
+    unit.isSimple = isSimple;
+    this.#segment++;
+  }
+
+  #dropUnnamed() {
+    return this.#options.pending.statements.propose({ segment: this.#segment, name: '', value: undefined });
+  }
+
+  #startRun(statement: number, prepared: Prepared): Run {
+    const nameChanges = prepared.nameChanges.map((change) => {
+      const name = 'name' in change ? change.name : undefined;
+      const value = change.tag === 'PREPARE' ? { ...prepared, kinds: change.kinds, nameChanges: [] } : undefined;
+      return {
+        tag: change.tag,
+        change: this.#options.pending.statements.propose({ segment: this.#segment, name, value }),
+      };
+    });
+    const { isCopyIn } = prepared;
+    return { statement, startedAtMs: performance.now(), isCopyIn, nameChanges, tags: [], rows: 0, bytesOut: 0, bytesIn: 0 };
+  }
+
+  #recordStatement(
+    unit: Unit,
+    verdict: Verdict,
+    protocol: 'simple' | 'extended',
+    parameters: ReturnType<typeof recordedParameters> = [],
+  ): number {
+    const { prepared, decision } = verdict;
+    const statement = this.#options.journal.nextStatement();
+    unit.events.push({
+      kind: 'statement',
+      connection: this.#options.connection,
+      statement,
+      protocol,
+      sql: prepared.sql,
+      ...(prepared.isRedacted && { redacted: true as const }),
+      ...(parameters.length > 0 && { parameters }),
+      kinds: [...prepared.kinds],
+      ...decision,
+    });
+    return statement;
+  }
+
+  #refuse(unit: Unit, error: GateError, isSimple: boolean, position?: number): void {
+    unit.forward.push(this.#refusal(error, isSimple, position));
+    if (isSimple) this.#endSegment(unit, true);
+    else this.#isSkipping = true;
+  }
+
+  /**
+   * In place of the refused message the server gets one that fails to parse, at the same position in the stream. So
+   * both sides take the same turn: the transaction fails, the pipeline is passed over up to Sync, and every status that
+   * the server reports afterwards is true. Its error is recognised by the nonce and replaced by the refusal.
+   */
+  #refusal(error: GateError, isSimple: boolean, position?: number): Forwarded {
+    const nonce = `gate-${randomBytes(9).toString('base64url')}`;
+    const text = `"${nonce}" stands for a statement that gate refused in session ${this.#options.journal.session}`;
+    const owed = { kind: 'refusal', error: encodeGateError(error, 'ERROR', position), nonce } as const;
+    return isSimple
+      ? { bytes: encodeQuery(text), owed: { ...owed, drop: this.#dropUnnamed() } }
+      : // A named Parse leaves the client's unnamed statement alone; it fails before the name is stored.
+        { bytes: encodeParse('gate-refused', text), owed };
+  }
+
+  #terminate(): void {
+    this.end();
+    this.#options.onEnd();
+  }
+
+  #fail(error: unknown): void {
+    this.end();
+    this.#options.onEnd(
+      error instanceof GateError ? error : new GateError('internal', 'the relay failed on this message', { cause: error }),
+    );
+  }
+}
+
+function checkedName(name: string): string {
+  if (Buffer.byteLength(name) > 63) {
+    throw new GateError('name-too-long', 'names of statements and portals may have at most 63 bytes');
+  }
+  return name;
+}
+
+/** Limits are checked on the header, before any of the body is held. */
+function beginFrontend(type: number, bodyLength: number): 'whole' | 'raw' {
+  const letter = String.fromCharCode(type);
+  if (letter === 'd') {
+    if (bodyLength > copyBodyBytesMax) throw tooLarge(letter, bodyLength, copyBodyBytesMax);
+    return 'raw';
+  }
+  if (!'QPBDECSHcfXF'.includes(letter)) {
+    throw new GateError('protocol-violation', `a client may not send message type 0x${type.toString(16)} here`);
+  }
+  const limit = 'QPBF'.includes(letter) ? frontendBodyBytesMax : smallBodyBytesMax;
+  if (bodyLength > limit) throw tooLarge(letter, bodyLength, limit);
+  return 'whole';
+}
+
+function tooLarge(letter: string, bodyLength: number, limit: number): GateError {
+  return new GateError('too-large', `a message of type '${letter}' has ${bodyLength} bytes; at most ${limit} are taken`);
+}

@@ -1,0 +1,221 @@
+/** The relay's own login at a database: TLS first, then SCRAM, md5, password or trust, then the server's greeting. */
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect, isIP, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { serialize } from 'pg-protocol';
+import { GateError, messageOf } from '../errors/errors.ts';
+import {
+  decodeAuthentication,
+  decodeBackendKeyData,
+  decodeParameterStatus,
+  decodeReport,
+  type Authentication,
+} from '../pgwire/backend.ts';
+import { describeType, FrameScanner } from '../pgwire/frame.ts';
+import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
+import type { Target } from './config.ts';
+
+export const connectTimeoutMs = 15_000;
+/** No message of a login is larger; a hostile server gets no more memory than this. */
+const loginBodyBytesMax = 64 * 1024;
+
+export type Upstream = {
+  /** Paused; nothing behind ReadyForQuery has been read. */
+  readonly socket: Socket;
+  readonly parameters: ReadonlyMap<string, string>;
+  readonly pid: number;
+  readonly key: Buffer;
+};
+
+/** Opens and authenticates one database connection. Fails with `upstream-unreachable`, or with the server's own error. */
+export async function openUpstream(target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
+  const signal = AbortSignal.timeout(connectTimeoutMs);
+  const socket = await openSocket(target, signal);
+  try {
+    return await logIn(socket, target, startup, signal);
+  } catch (error) {
+    socket.destroy();
+    throw error instanceof GateError ? error : unreachable(target, error);
+  }
+}
+
+/** Asks the server to cancel what backend `pid` does; resolves when the server has closed the request's connection. */
+export async function requestCancel(target: Target, pid: number, key: Buffer): Promise<void> {
+  const signal = AbortSignal.timeout(connectTimeoutMs);
+  const socket = await openSocket(target, signal);
+  const request = Buffer.alloc(12 + key.length);
+  request.writeUInt32BE(request.length, 0);
+  request.writeUInt32BE(80877102, 4);
+  request.writeInt32BE(pid, 8);
+  key.copy(request, 12);
+  const closed = once(socket, 'close', { signal });
+  socket.on('error', () => undefined);
+  socket.resume().end(request);
+  await closed;
+}
+
+async function openSocket(target: Target, signal: AbortSignal): Promise<Socket> {
+  const { host, port, ca } = target;
+  const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect({ host, port, noDelay: true });
+  try {
+    await once(socket, 'connect', { signal });
+    if (target.tls === 'disable') return socket;
+    socket.write(serialize.requestSsl());
+    const [answer] = (await once(socket, 'data', { signal })) as [Buffer];
+    // Exactly one byte: anything more was put there by somebody in between (CVE-2021-23222).
+    if (answer.length !== 1 || answer[0] !== 0x53) {
+      throw new Error('the server does not offer TLS; the target says tls: verify-full');
+    }
+    socket.removeAllListeners();
+    const secure = connectTls({ socket, ...(ca !== undefined && { ca }), ...(isIP(host) === 0 && { servername: host }), host });
+    await once(secure, 'secureConnect', { signal });
+    return secure;
+  } catch (error) {
+    socket.destroy();
+    throw unreachable(target, error);
+  }
+}
+
+function logIn(
+  socket: Socket,
+  target: Target,
+  startup: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<Upstream> {
+  return new Promise((resolve, reject) => {
+    const login = new Login(target, (bytes) => socket.write(bytes));
+    const scanner = new FrameScanner(login);
+    const finish = (settle: () => void) => {
+      socket.pause();
+      socket.removeAllListeners();
+      signal.onabort = null;
+      settle();
+    };
+    signal.onabort = () => finish(() => reject(new Error('the login took too long')));
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        scanner.push(chunk);
+      } catch (error) {
+        return finish(() => reject(error as Error));
+      }
+      if (login.isReady) finish(() => resolve({ socket, parameters: login.parameters, pid: login.pid, key: login.key }));
+    });
+    socket.on('error', (error) => finish(() => reject(error)));
+    socket.on('close', () => finish(() => reject(new Error('the server closed the connection during login'))));
+    socket.write(serialize.startup({ user: target.user, database: target.database, ...startup }));
+    socket.resume();
+  });
+}
+
+/** The messages of one login, in the order that section 54.2.1 allows. */
+class Login {
+  readonly parameters = new Map<string, string>();
+  pid = 0;
+  key: Buffer = Buffer.alloc(0);
+  isReady = false;
+  #scram: ScramClient | undefined;
+  #isAuthenticated = false;
+  readonly #target: Target;
+  readonly #send: (bytes: Buffer) => void;
+
+  constructor(target: Target, send: (bytes: Buffer) => void) {
+    this.#target = target;
+    this.#send = send;
+  }
+
+  begin(type: number, bodyLength: number): 'whole' {
+    if (bodyLength > loginBodyBytesMax) {
+      throw new GateError('upstream-protocol', `the server sent ${bodyLength} bytes in message ${describeType(type)} during login`);
+    }
+    return 'whole';
+  }
+
+  raw(): void {
+    // `begin` asks for whole messages only.
+  }
+
+  message(type: number, bytes: Buffer): void {
+    if (this.isReady) throw new GateError('upstream-protocol', 'the server went on after ReadyForQuery');
+    switch (String.fromCharCode(type)) {
+      case 'R':
+        return this.#authenticate(decodeAuthentication(bytes));
+      case 'E':
+        throw loginError(decodeReport(bytes), this.#target);
+      case 'S': {
+        const { name, value } = decodeParameterStatus(bytes);
+        this.parameters.set(name, value);
+        return;
+      }
+      case 'K':
+        ({ pid: this.pid, key: this.key } = decodeBackendKeyData(bytes));
+        return;
+      case 'N':
+      case 'v':
+        return;
+      case 'Z':
+        if (!this.#isAuthenticated) throw new GateError('upstream-protocol', 'the server was ready before the login was done');
+        this.isReady = true;
+        return;
+      default:
+        throw new GateError('upstream-protocol', `the server sent message ${describeType(type)} during login`);
+    }
+  }
+
+  #authenticate(request: Authentication): void {
+    const { name, user, password, tls } = this.#target;
+    if (request.method === 'ok') {
+      // A server that asked for SCRAM and then skips its proof is not the one that knows the password.
+      if (this.#scram !== undefined) throw new GateError('upstream-protocol', 'the server did not finish SCRAM');
+      this.#isAuthenticated = true;
+      return;
+    }
+    if (password === undefined) {
+      throw new GateError('upstream-unreachable', `the database of target ${name} asks for a password, and none is configured`);
+    }
+    switch (request.method) {
+      case 'cleartext':
+        if (tls === 'disable') throw new GateError('upstream-protocol', `target ${name} asks for the password in clear text without TLS`);
+        return this.#send(serialize.password(password));
+      case 'md5':
+        return this.#send(serialize.password(`md5${md5(md5(password + user), request.salt)}`));
+      case 'sasl':
+        if (!request.mechanisms.includes(scramMechanism)) break;
+        this.#scram = new ScramClient(password, randomBytes(18).toString('base64'));
+        return this.#send(serialize.sendSASLInitialResponseMessage(scramMechanism, this.#scram.clientFirst));
+      case 'sasl-continue':
+        if (this.#scram === undefined) break;
+        return this.#send(serialize.sendSCRAMClientFinalMessage(this.#scram.answer(request.data)));
+      case 'sasl-final':
+        if (this.#scram === undefined) break;
+        this.#scram.verify(request.data);
+        this.#scram = undefined;
+        return;
+      case 'other':
+    }
+    throw new GateError('upstream-protocol', `the database of target ${name} asks for an authentication that the relay does not do`);
+  }
+}
+
+function md5(text: string, salt: Buffer = Buffer.alloc(0)): string {
+  return createHash('md5').update(text).update(salt).digest('hex');
+}
+
+/** Class 28 would tell callers about the relay's own account; everything else concerns what they asked for. */
+function loginError(fields: ReadonlyMap<string, string>, target: Target): GateError {
+  const sqlstate = fields.get('C') ?? '';
+  const message = fields.get('M') ?? 'no reason given';
+  if (sqlstate.startsWith('28')) {
+    return new GateError('upstream-unreachable', `the database of target ${target.name} refused the relay's login`, {
+      cause: new Error(message),
+      hint: "The relay's operator finds the reason in its log.",
+    });
+  }
+  return new GateError('upstream-unreachable', `the database of target ${target.name} refused the connection: ${message} (${sqlstate})`);
+}
+
+function unreachable(target: Target, cause: unknown): GateError {
+  if (cause instanceof GateError) return cause;
+  const reason = cause instanceof Error && cause.name === 'AbortError' ? 'it took too long' : messageOf(cause);
+  return new GateError('upstream-unreachable', `cannot reach the database of target ${target.name}: ${reason}`, { cause });
+}

@@ -1,0 +1,126 @@
+/** Opens the relay's database: the engine, the tables and their migrations. */
+import { join } from 'node:path';
+import type { Kysely, Migration } from 'kysely';
+import { GateError, messageOf } from '../errors/errors.ts';
+import type { Session } from '../grant/grant.ts';
+import type { Principal } from '../principal/principal.ts';
+import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
+import type { StateDirectory } from './state-directory.ts';
+
+/** Times are RFC 3339 in UTC with milliseconds, as text: they sort, and mean the same in SQLite and PostgreSQL. */
+export type Tables = {
+  grants: {
+    id: string;
+    issuer: string;
+    subject: string;
+    principal_kind: Principal['kind'];
+    name: string;
+    /** A JSON array of strings. */
+    groups: string;
+    target: string;
+    role: string;
+    reason: string | null;
+    created_at: string;
+    expires_at: string;
+  };
+  sessions: {
+    id: string;
+    grant_id: string;
+    command: Session['command'];
+    user: string;
+    verifier: string;
+    started_at: string;
+    ended_at: string | null;
+    end_reason: string | null;
+    connections: number | null;
+    statements: number | null;
+    refused: number | null;
+  };
+};
+
+export type Database = Kysely<Tables>;
+
+/**
+ * Opens `gate.db` in a state directory whose lock the caller holds, and brings its tables up to date. Close it with
+ * `destroy()`. Throws `config-invalid` when a newer version of gate has changed the tables.
+ */
+export async function openDatabase(state: StateDirectory, engine?: SqliteEngine): Promise<Database> {
+  const { Kysely, SqliteDialect } = await import('kysely');
+  const path = join(state.path, 'gate.db');
+  const sqlite = await openSqlite(path, engine ?? availableEngines()[0] ?? 'wasm').catch((cause: unknown) => {
+    throw new GateError('config-invalid', `the database ${path} cannot be opened: ${messageOf(cause)}`, { cause });
+  });
+  const database = new Kysely<Tables>({ dialect: new SqliteDialect({ database: sqlite }) });
+  try {
+    await migrate(database, path);
+  } catch (error) {
+    await database.destroy();
+    throw error;
+  }
+  return database;
+}
+
+async function migrate(database: Database, path: string): Promise<void> {
+  const { Migrator } = await import('kysely');
+  const migrator = new Migrator({ db: database, provider: { getMigrations: () => Promise.resolve(migrations) } });
+  const unknown = await appliedMigrations(database).then((names) => names.find((name) => !(name in migrations)));
+  if (unknown !== undefined) {
+    throw new GateError('config-invalid', `the database ${path} was changed by a newer version of gate (${unknown})`, {
+      hint: 'Run that version, or restore the state directory from before the upgrade.',
+    });
+  }
+  const { error } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
+}
+
+async function appliedMigrations(database: Database): Promise<string[]> {
+  const tables = await database.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some((table) => table.name === 'kysely_migration')) return [];
+  const { sql } = await import('kysely');
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(database);
+  return rows.map((row) => row.name);
+}
+
+/** In order of their names. One that has been released is never changed. */
+const migrations: Record<string, Migration> = {
+  '0001-grants-and-sessions': {
+    up: async (database: Kysely<unknown>) => {
+      await database.schema
+        .createTable('grants')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('issuer', 'text', (column) => column.notNull())
+        .addColumn('subject', 'text', (column) => column.notNull())
+        .addColumn('principal_kind', 'text', (column) => column.notNull())
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('groups', 'text', (column) => column.notNull())
+        .addColumn('target', 'text', (column) => column.notNull())
+        .addColumn('role', 'text', (column) => column.notNull())
+        .addColumn('reason', 'text')
+        .addColumn('created_at', 'text', (column) => column.notNull())
+        .addColumn('expires_at', 'text', (column) => column.notNull())
+        .execute();
+      await database.schema
+        .createTable('sessions')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('grant_id', 'text', (column) => column.notNull().references('grants.id'))
+        .addColumn('command', 'text', (column) => column.notNull())
+        .addColumn('user', 'text', (column) => column.notNull())
+        .addColumn('verifier', 'text', (column) => column.notNull())
+        .addColumn('started_at', 'text', (column) => column.notNull())
+        .addColumn('ended_at', 'text')
+        .addColumn('end_reason', 'text')
+        .addColumn('connections', 'integer')
+        .addColumn('statements', 'integer')
+        .addColumn('refused', 'integer')
+        .execute();
+      const indexes = [
+        ['grants_of_principal', 'grants', ['issuer', 'subject']],
+        ['sessions_of_grant', 'sessions', ['grant_id']],
+        ['sessions_by_start', 'sessions', ['started_at', 'id']],
+      ] as const;
+      for (const [name, table, columns] of indexes) {
+        await database.schema.createIndex(name).on(table).columns([...columns]).execute();
+      }
+    },
+  },
+};

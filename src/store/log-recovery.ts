@@ -1,0 +1,145 @@
+/** What a start reads back: which segments count and how far, where each session stands, what was left unfinished. */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AuditEntry, Event } from '../audit/entry.ts';
+import { chainProblem, hashOf, parseEntry, unframeLine } from '../audit/line.ts';
+import { parseSegmentName, segmentName, type SegmentEnd, type SegmentHeader } from '../audit/segment.ts';
+import {
+  advanceTip,
+  describeIndex,
+  loadIndex,
+  saveIndex,
+  sessionState,
+  type Sessions,
+  type Span,
+} from './log-index.ts';
+import { damaged, readHeader, readLines, type RawLine } from './log-reader.ts';
+
+export type LoadedLog = {
+  readonly sessions: Sessions;
+  /** The end of the newest segment; undefined for a new log. */
+  readonly end: SegmentEnd | undefined;
+  /** A number that no file has. */
+  readonly nextNumber: number;
+};
+
+/** A segment that counts. The newest one has no `end` yet: it goes as far as its lines are whole. */
+type Link = { readonly number: number; readonly end: SegmentEnd | undefined };
+
+/** Reads a log directory. Throws `record-damaged` for anything but a torn end of the newest segment. */
+export async function loadLog(directory: string): Promise<LoadedLog> {
+  const names = await readdir(directory);
+  const numbers = names.map(parseSegmentName).filter((number) => number !== undefined);
+  numbers.sort((one, other) => one - other);
+  const sessions: Sessions = new Map();
+  let end: SegmentEnd | undefined;
+  for (const link of await linkSegments(directory, numbers)) {
+    if (link.end !== undefined && (await loadIndex(directory, link.end, sessions))) continue;
+    end = await scanSegment(directory, link, sessions);
+    await saveIndex(directory, link.number, describeIndex(sessions, end));
+  }
+  return { sessions, end, nextNumber: (numbers.at(-1) ?? 0) + 1 };
+}
+
+/** The segments that count, oldest first: the newest with a header, and from there back along the headers. */
+async function linkSegments(directory: string, numbers: readonly number[]): Promise<Link[]> {
+  const links: Link[] = [];
+  let header: SegmentHeader | undefined;
+  for (const number of numbers.toReversed()) {
+    header = await readHeader(join(directory, segmentName(number)));
+    if (header !== undefined) {
+      links.unshift({ number, end: undefined });
+      break;
+    }
+  }
+  while (header?.previous !== undefined) {
+    const end: SegmentEnd = header.previous;
+    const path = join(directory, segmentName(end.number));
+    const laterPath = join(directory, segmentName(header.number));
+    if (end.number >= header.number) throw damaged(laterPath, { line: 1 }, 'it claims to follow a later file');
+    const { size } = await stat(path).catch(() => ({ size: -1 }));
+    if (size === -1) throw damaged(path, { line: 1 }, 'the file is missing');
+    if (size < end.bytes) throw damaged(path, { byte: size }, `the file is cut short: it held ${end.bytes} bytes`);
+    header = await readHeader(path);
+    if (header === undefined) throw damaged(path, { line: 1 }, 'the header is gone');
+    links.unshift({ number: end.number, end });
+  }
+  return links;
+}
+
+/** Reads one segment whole, checks every line and chain, and adds its sessions. */
+async function scanSegment(directory: string, link: Link, sessions: Sessions): Promise<SegmentEnd> {
+  const path = join(directory, segmentName(link.number));
+  let lineNumber = 0;
+  let valid = { bytes: 0, hash: '' };
+  let tear: { readonly line: number; readonly problem: unknown } | undefined;
+  for await (const line of readLines(path, { from: 0, to: link.end?.bytes ?? Infinity })) {
+    lineNumber += 1;
+    const checked = checkFrame(line);
+    if (!('body' in checked)) {
+      if (link.end !== undefined) throw damaged(path, { line: lineNumber }, checked.problem);
+      tear ??= { line: lineNumber, problem: checked.problem };
+      continue;
+    }
+    // A torn write leaves nothing whole behind it, so a good line after a bad one means that someone was here.
+    if (tear !== undefined) throw damaged(path, { line: tear.line }, tear.problem);
+    const hash = hashOf(checked.body);
+    if (lineNumber > 1) {
+      const problem = addEntry(sessions, checked.body, hash, { segment: link.number, from: line.from, to: line.to });
+      if (problem !== undefined) throw damaged(path, { line: lineNumber }, problem);
+    }
+    valid = { bytes: line.to, hash };
+  }
+  if (link.end !== undefined && (valid.bytes !== link.end.bytes || valid.hash !== link.end.hash)) {
+    throw damaged(path, { line: lineNumber }, 'it does not end as the next file says');
+  }
+  return link.end ?? { number: link.number, ...valid, reason: tear === undefined ? 'restart' : 'torn' };
+}
+
+function checkFrame(line: RawLine): { body: Buffer } | { problem: unknown } {
+  if (!line.isWhole) return { problem: 'the line has no end' };
+  try {
+    return { body: unframeLine(line.bytes) };
+  } catch (problem) {
+    return { problem };
+  }
+}
+
+/** Puts an entry at the end of its session; returns what is wrong when it does not belong there. */
+function addEntry(sessions: Sessions, body: Buffer, hash: string, span: Span): unknown {
+  let entry: AuditEntry;
+  try {
+    entry = parseEntry(body);
+  } catch (problem) {
+    return problem;
+  }
+  const state = sessionState(sessions, entry.session);
+  const problem = chainProblem(state.tip, entry);
+  if (problem !== undefined) return problem;
+  state.tip = advanceTip(state.tip, entry.event, hash);
+  state.commit(state.tip, span);
+  return undefined;
+}
+
+/** The reason in the close of every connection that the end of a process cut. */
+export const crashReason = 'the relay stopped without warning';
+
+/** What a session's record still owes: an unknown outcome per statement sent without one, a close per connection. */
+export async function findUnfinished(entries: AsyncIterable<AuditEntry>): Promise<Event[]> {
+  const connections = new Set<number>();
+  const statements = new Map<number, number>();
+  for await (const { event } of entries) {
+    if (event.kind === 'connection.open') connections.add(event.connection);
+    else if (event.kind === 'connection.close') connections.delete(event.connection);
+    else if (event.kind === 'statement' && event.effect === 'allow') statements.set(event.statement, event.connection);
+    else if (event.kind === 'outcome') statements.delete(event.statement);
+  }
+  const outcomes = [...statements].map(([statement, connection]): Event => {
+    const nothing = { tags: [], rows: 0, bytesOut: 0, bytesIn: 0, durationMs: 0 };
+    return { kind: 'outcome', connection, statement, state: 'unknown', ...nothing };
+  });
+  const closes = [...connections].map((connection): Event => {
+    return { kind: 'connection.close', connection, reason: crashReason, bytesIn: 0, bytesOut: 0 };
+  });
+  return [...outcomes, ...closes];
+}

@@ -1,0 +1,117 @@
+/** One WebSocket as a byte stream: backpressure both ways, keep-alive, and a reason at the end (RFC 6455). */
+import type { RawData, WebSocket } from 'ws';
+
+/** Largest WebSocket message that is sent or accepted. Message borders mean nothing: this is a byte stream. */
+export const messageBytesMax = 1024 * 1024;
+const sliceBytesMax = 256 * 1024;
+/** `write` answers false while more than this many bytes wait to be sent. */
+export const writeBufferBytes = 1024 * 1024;
+const pingIntervalMs = 20_000;
+/** A close frame's reason may take 123 bytes (RFC 6455, 5.5). */
+const closeReasonBytesMax = 123;
+
+/** Options for both ends of the `ws` library. Compression would cost memory and CPU, and leak lengths of secrets. */
+export const socketOptions = {
+  perMessageDeflate: false,
+  maxPayload: messageBytesMax,
+  skipUTF8Validation: true,
+} as const;
+
+export type TunnelHandlers = {
+  /** The buffer is the receiver's to keep. */
+  readonly onData: (bytes: Buffer) => void;
+  /** After `write` answered false: it may go on. */
+  readonly onDrain: () => void;
+  /** Exactly once, however the tunnel ended. 1006 means that it broke without a close frame. */
+  readonly onClose: (code: number, reason: string) => void;
+};
+
+export class Tunnel {
+  readonly #socket: WebSocket;
+  #unsentBytes = 0;
+  #isFull = false;
+  #isAlive = true;
+  readonly #keepAlive: NodeJS.Timeout;
+
+  /** Takes over an open WebSocket. */
+  constructor(socket: WebSocket, handlers: TunnelHandlers) {
+    this.#socket = socket;
+    socket.on('message', (data: RawData, isBinary) => {
+      if (isBinary) handlers.onData(data as Buffer);
+      else this.close(1003, 'the tunnel carries binary messages only');
+    });
+    socket.on('pong', () => (this.#isAlive = true));
+    // The close event follows and carries what is worth knowing.
+    socket.on('error', () => undefined);
+    socket.on('close', (code, reason) => {
+      clearInterval(this.#keepAlive);
+      handlers.onClose(code, reason.toString('utf8'));
+    });
+    this.#onDrain = handlers.onDrain;
+    this.#keepAlive = setInterval(() => this.#ping(), pingIntervalMs).unref();
+  }
+
+  readonly #onDrain: () => void;
+
+  get isOpen(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN;
+  }
+
+  /** Bytes that were written and have not left yet. */
+  get unsentBytes(): number {
+    return this.#unsentBytes;
+  }
+
+  /** False asks the caller to stop until `onDrain`. Bytes written to a closed tunnel are dropped. */
+  write(bytes: Buffer): boolean {
+    for (let at = 0; at < bytes.length; at += sliceBytesMax) this.#send(bytes.subarray(at, at + sliceBytesMax));
+    if (this.#unsentBytes > writeBufferBytes) this.#isFull = true;
+    return !this.#isFull;
+  }
+
+  #send(slice: Buffer): void {
+    if (!this.isOpen) return;
+    this.#unsentBytes += slice.length;
+    this.#socket.send(slice, () => {
+      this.#unsentBytes -= slice.length;
+      if (this.#isFull && this.#unsentBytes <= writeBufferBytes / 2) {
+        this.#isFull = false;
+        this.#onDrain();
+      }
+    });
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  /** Sends what was written, then the close frame. A peer that does not answer it in time is cut off by `ws`. */
+  close(code: number, reason: string): void {
+    // A paused socket would never see the peer's answer.
+    this.#socket.resume();
+    this.#socket.close(code, truncateUtf8(reason, closeReasonBytesMax));
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  #ping(): void {
+    if (this.#socket.isPaused) return;
+    if (!this.#isAlive) return this.#socket.terminate();
+    this.#isAlive = false;
+    this.#socket.ping();
+  }
+}
+
+function truncateUtf8(text: string, bytesMax: number): string {
+  const bytes = Buffer.from(text, 'utf8');
+  if (bytes.length <= bytesMax) return text;
+  let end = bytesMax - 3;
+  while (((bytes[end] as number) & 0xc0) === 0x80) end--;
+  return `${bytes.subarray(0, end).toString('utf8')}…`;
+}

@@ -1,0 +1,114 @@
+/** What every GrantStore promises, run against each implementation. */
+import { describe, expect, test } from 'vitest';
+import type { Grant, GrantStore, Session, SessionEnd } from '../../src/grant/grant.ts';
+import type { Principal } from '../../src/principal/principal.ts';
+
+const erin: Principal = {
+  issuer: 'https://id.example.com',
+  subject: 'u1',
+  kind: 'human',
+  name: "Erin O'Neil \u{1f600}",
+  groups: ['engineering', 'on call'],
+};
+const dora: Principal = { ...erin, subject: 'u2', name: 'Dora', groups: [] };
+
+function grant(id: string, more: Partial<Grant> = {}): Grant {
+  return {
+    id,
+    principal: erin,
+    target: 'prod-db',
+    role: 'reader',
+    createdAt: new Date('2026-11-02T10:00:00.001Z'),
+    expiresAt: new Date('2026-11-02T11:00:00.001Z'),
+    ...more,
+  };
+}
+
+function session(id: string, of: Grant, startedAt = new Date('2026-11-02T10:01:00.002Z')): Session {
+  return { id, grant: of, command: 'connect', user: 'gate', verifier: 'SCRAM-SHA-256$4096:c2FsdA==$a:b', startedAt };
+}
+
+function at(minute: number): Date {
+  return new Date(Date.UTC(2026, 10, 2, 10, minute));
+}
+
+const end: SessionEnd = {
+  at: new Date('2026-11-02T10:30:00.003Z'),
+  reason: 'the client left',
+  counts: { connections: 2, statements: 7, refused: 1 },
+};
+
+/** `make` gives a new empty store; closing it is its own business. */
+export function grantStoreContract(name: string, make: () => Promise<GrantStore>): void {
+  describe(`the GrantStore ${name}`, () => {
+    test('keeps a grant as it is', async () => {
+      const store = await make();
+      const plain = grant('g1');
+      const reasoned = grant('g2', { reason: 'why\nnot', principal: dora });
+      await store.saveGrant(plain);
+      await store.saveGrant(reasoned);
+      expect(await store.loadGrant('g1')).toEqual(plain);
+      expect(await store.loadGrant('g2')).toEqual(reasoned);
+      expect(await store.loadGrant('g')).toBeUndefined();
+    });
+
+    test('never changes a grant', async () => {
+      const store = await make();
+      await store.saveGrant(grant('g1'));
+      await expect(store.saveGrant(grant('g1', { role: 'admin' }))).rejects.toThrow();
+      expect(await store.loadGrant('g1')).toEqual(grant('g1'));
+    });
+
+    test('keeps a session with its grant', async () => {
+      const store = await make();
+      await store.saveGrant(grant('g1'));
+      await store.saveSession(session('s1', grant('g1')));
+      expect(await store.loadSession('s1')).toEqual(session('s1', grant('g1')));
+      expect(await store.loadSession('s')).toBeUndefined();
+    });
+
+    test('refuses a session without a saved grant, and one that is there already', async () => {
+      const store = await make();
+      await expect(store.saveSession(session('s1', grant('g1')))).rejects.toThrow();
+      await store.saveGrant(grant('g1'));
+      await store.saveSession(session('s1', grant('g1')));
+      await expect(store.saveSession(session('s1', grant('g1')))).rejects.toThrow();
+    });
+
+    test('ends a session once', async () => {
+      const store = await make();
+      await store.saveGrant(grant('g1'));
+      await store.saveSession(session('s1', grant('g1')));
+      const other = { ...end, reason: 'other' };
+      const results = await Promise.all([store.endSession('s1', end), store.endSession('s1', other)]);
+      expect(results).toEqual([true, false]);
+      expect(await store.endSession('nobody', end)).toBe(false);
+      expect(await store.loadSession('s1')).toEqual({ ...session('s1', grant('g1')), end });
+    });
+
+    test('lists newest first, narrowed as asked', async () => {
+      const store = await make();
+      const other = grant('g2', { principal: { ...dora, issuer: 'https://other.example.com' } });
+      const third = grant('g3', { principal: dora });
+      for (const saved of [grant('g1'), other, third]) await store.saveGrant(saved);
+      await store.saveSession(session('aa1', grant('g1'), at(1)));
+      await store.saveSession(session('ab2', other, at(3)));
+      await store.saveSession(session('a%3', third, at(2)));
+      await store.saveSession(session('AA4', grant('g1'), at(4)));
+      await store.endSession('ab2', end);
+      const ids = async (filter: Omit<Parameters<GrantStore['listSessions']>[0], 'limit'>, limit = 100) =>
+        (await store.listSessions({ ...filter, limit })).map(({ id }) => id);
+      expect(await ids({})).toEqual(['AA4', 'ab2', 'a%3', 'aa1']);
+      expect(await ids({}, 2)).toEqual(['AA4', 'ab2']);
+      expect(await ids({ principal: erin })).toEqual(['AA4', 'aa1']);
+      expect(await ids({ principal: dora })).toEqual(['a%3']);
+      expect(await ids({ idPrefix: '' })).toHaveLength(4);
+      expect(await ids({ idPrefix: 'a' })).toEqual(['ab2', 'a%3', 'aa1']);
+      expect(await ids({ idPrefix: 'a%' })).toEqual(['a%3']);
+      expect(await ids({ idPrefix: 'ab2' })).toEqual(['ab2']);
+      expect(await ids({ isOpen: true })).toEqual(['AA4', 'a%3', 'aa1']);
+      expect(await ids({ isOpen: false })).toEqual(['ab2']);
+      expect(await ids({ idPrefix: 'a', isOpen: true, principal: erin })).toEqual(['aa1']);
+    });
+  });
+}

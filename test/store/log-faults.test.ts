@@ -1,0 +1,133 @@
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { openLog, type Log } from '../../src/store/log.ts';
+import { FaultyFiles, type Chooser, type Fault } from './faulty-files.ts';
+import { outcome, sessionOpen, statement, statementsIn } from './recorded-events.ts';
+import { temporaryDirectory } from './temporary-directory.ts';
+
+const faults: Fault[] = [
+  { mode: 'lost', code: 'EIO' },
+  { mode: 'kept', code: 'EIO' },
+  { mode: 'lost', code: 'ENOSPC' },
+  { mode: 'short', code: 'ENOSPC' },
+];
+
+type Run = {
+  readonly files: FaultyFiles;
+  readonly acknowledged: number[];
+  readonly refused: number[];
+  hasOpened: boolean;
+};
+
+/** Opens, records twelve statements over several segments with a pair in flight at once, and closes. */
+async function run(directory: string, choose: Chooser): Promise<Run> {
+  const files = new FaultyFiles(choose);
+  const result: Run = { files, acknowledged: [], refused: [], hasOpened: false };
+  let log: Log;
+  try {
+    log = await openLog(directory, { files, segmentBytesMax: 2000, retryMs: 0 });
+    result.hasOpened = true;
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'record-unavailable' });
+    return result;
+  }
+  await log.record('one', [sessionOpen]).catch(() => {});
+  for (let number = 1; number <= 12; number += 2) {
+    const recording = [number, number + 1].map(async (which) => {
+      try {
+        await log.record('one', [statement(which), outcome(which)]);
+        result.acknowledged.push(which);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'record-unavailable' });
+        expect(String(error)).toMatch(/no space left on device|i\/o error/);
+        result.refused.push(which);
+      }
+    });
+    await Promise.all(recording);
+    expect(log.isAvailable).toBe(!result.refused.includes(number + 1));
+    expect(await statementsIn(log.entries('one'))).toEqual(result.acknowledged);
+  }
+  await log.close();
+  return result;
+}
+
+/** What the next start finds, on a disk that is sound again. */
+async function reopen(directory: string): Promise<number[]> {
+  const log = await openLog(directory);
+  const statements = await statementsIn(log.entries('one'));
+  await log.record('two', [sessionOpen, statement(1)]);
+  await log.close();
+  return statements;
+}
+
+describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
+  test('at any one operation loses nothing acknowledged and keeps nothing refused', async () => {
+    const clean = await run(join(await temporaryDirectory(), 'log'), () => undefined);
+    expect(clean.acknowledged).toHaveLength(12);
+    expect(new Set(clean.files.calls)).toEqual(new Set(['create', 'write', 'fdatasync', 'fsyncDirectory', 'close']));
+    let refusals = 0;
+    for (let at = 0; at < clean.files.calls.length; at += 1) {
+      const directory = join(await temporaryDirectory(), 'log');
+      const result = await run(directory, (_operation, number) => (number === at ? fault : undefined));
+      expect(result.files.failures, `operation ${at}`).toBe(1);
+      if (result.hasOpened) expect(result.acknowledged.length + result.refused.length).toBe(12);
+      expect(await reopen(directory), `operation ${at}, ${clean.files.calls[at]}`).toEqual(result.acknowledged);
+      refusals += result.refused.length;
+    }
+    expect(refusals).toBeGreaterThan(0);
+  });
+
+  test('that lasts for a while is tried again, and the log goes on after it', async () => {
+    const directory = join(await temporaryDirectory(), 'log');
+    const result = await run(directory, (_operation, number) => (number >= 9 && number < 13 ? fault : undefined));
+    expect(result.refused.length).toBeGreaterThan(3);
+    expect(result.acknowledged.at(-1)).toBe(12);
+    expect(await reopen(directory)).toEqual(result.acknowledged);
+  });
+
+  test('that never ends leaves what was acknowledged before it', async () => {
+    const directory = join(await temporaryDirectory(), 'log');
+    const result = await run(directory, (_operation, number) => (number >= 9 ? fault : undefined));
+    expect(result.acknowledged.length).toBeGreaterThan(0);
+    expect(result.refused.length).toBeGreaterThan(0);
+    // Nobody could mark what was refused, so some of it may have stayed; what was acknowledged is all there.
+    const found = await reopen(directory);
+    expect(found.slice(0, result.acknowledged.length)).toEqual(result.acknowledged);
+  });
+});
+
+test('short writes are carried on with, not taken for whole ones', async () => {
+  const directory = join(await temporaryDirectory(), 'log');
+  const files = new FaultyFiles(() => undefined);
+  const write = files.write.bind(files);
+  files.write = (descriptor, bytes, offset) => write(descriptor, bytes.subarray(0, offset + 7), offset);
+  const log = await openLog(directory, { files });
+  await log.record('one', [sessionOpen, statement(1), outcome(1)]);
+  await log.close();
+  expect(await reopen(directory)).toEqual([1]);
+});
+
+test('a write that takes nothing and reports nothing is a failure', async () => {
+  const directory = join(await temporaryDirectory(), 'log');
+  const files = new FaultyFiles(() => undefined);
+  const log = await openLog(directory, { files, retryMs: 0 });
+  const write = files.write.bind(files);
+  files.write = () => 0;
+  await expect(log.record('one', [sessionOpen])).rejects.toMatchObject({ code: 'record-unavailable' });
+  files.write = write;
+  await log.record('one', [sessionOpen]);
+  await log.close();
+});
+
+test('after a failure the log is left alone until it is time to try again', async () => {
+  const directory = join(await temporaryDirectory(), 'log');
+  let isBroken = false;
+  const files = new FaultyFiles(() => (isBroken ? { mode: 'lost', code: 'EIO' } : undefined));
+  const log = await openLog(directory, { files, retryMs: 60_000 });
+  isBroken = true;
+  await expect(log.record('one', [sessionOpen])).rejects.toMatchObject({ code: 'record-unavailable' });
+  const calls = files.calls.length;
+  await expect(log.record('one', [sessionOpen])).rejects.toMatchObject({ code: 'record-unavailable' });
+  expect(files.calls).toHaveLength(calls);
+  await log.close();
+});
