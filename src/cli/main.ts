@@ -10,6 +10,7 @@ import { sessionsCommand } from './commands/sessions.ts';
 import { targetsCommand } from './commands/targets.ts';
 import { whoamiCommand } from './commands/whoami.ts';
 import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
+import { ExitCode } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
 
 export type MainOptions = {
@@ -34,13 +35,6 @@ export async function main(options: MainOptions): Promise<number> {
     return 0;
   } catch (error) {
     return report(error, io, options.streams.stderr);
-  }
-}
-
-/** A command that has said all there is to say ends with this code: a child's own, or a signal's. */
-export class ExitCode extends Error {
-  constructor(readonly exitCode: number) {
-    super(`exit ${exitCode}`);
   }
 }
 

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { GateError } from '../errors/errors.ts';
 import type { Binaries } from './binaries.ts';
 import { startGuarded } from './guard.ts';
+import { lastLines } from './log-tail.ts';
 import { findClosedAncestor, findTemporaryRoot, type Identity } from './reach.ts';
 
 export const SUPERUSER = 'postgres';
@@ -143,8 +144,4 @@ async function isPostgres(pid: number): Promise<boolean> {
 
 export async function give(path: string, owner: Identity | undefined): Promise<void> {
   if (owner !== undefined) await chown(path, owner.uid, owner.gid);
-}
-
-export function lastLines(text: string): string {
-  return text.trim().split('\n').slice(-5).join(' / ');
 }

@@ -9,13 +9,13 @@ import {
   expectNoServer,
   give,
   inspectDirectory,
-  lastLines,
   makeTemporaryDirectory,
   readCluster,
   SUPERUSER,
   type DataDirectory,
 } from './cluster.ts';
 import { startGuarded, type Guarded } from './guard.ts';
+import { lastLines } from './log-tail.ts';
 import { findFreePort } from './ports.ts';
 import { unprivilegedIdentity } from './reach.ts';
 

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod/mini';
 import { GateError } from '../errors/errors.ts';
-import { lastLines } from './cluster.ts';
+import { lastLines } from './log-tail.ts';
 
 const ReadyEvent = z.object({ event: z.literal('ready'), url: z.string(), port: z.number(), pid: z.number() });
 /** What the child says on stdout, as one line of JSON, when it serves. */

@@ -25,18 +25,25 @@ import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
 export const segmentBytesMax = 64 * 1024 * 1024;
 /** Bytes that may wait for the disk. Past it entries are refused, and with them the statements that they are about. */
 export const pendingBytesMax = 64 * 1024 * 1024;
-/** How long after a failure the log is tried again at the earliest. */
+/** How long after a failure an entry makes the log try again at the earliest. */
 export const retryMs = 250;
+/** How often the log tries by itself after a failure, so that it comes back also where nobody dares to use it. */
+export const probeMs = 2000;
 
 export type LogOptions = {
   readonly segmentBytesMax?: number;
   readonly pendingBytesMax?: number;
   readonly retryMs?: number;
+  readonly probeMs?: number;
   readonly files?: LogFiles;
   /** The clock that entries are stamped with. */
   readonly now?: () => Date;
 };
 
+/**
+ * What `record` rejected is marked as not counting by the header of the next segment. A process that dies before it
+ * can write that header may leave some of it to be found: then it stands there as sent, with its outcome unknown.
+ */
 export interface Log extends Recorder {
   /** The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. */
   entries(session: string): AsyncIterable<AuditEntry>;
@@ -110,7 +117,7 @@ class FileLog implements Log {
   readonly #directory: string;
   readonly #sessions: LoadedLog['sessions'];
   readonly #files: LogFiles;
-  readonly #limits: { readonly segmentBytesMax: number; readonly pendingBytesMax: number; readonly retryMs: number };
+  readonly #limits: Readonly<Record<'segmentBytesMax' | 'pendingBytesMax' | 'retryMs' | 'probeMs', number>>;
   readonly #now: () => Date;
   /** Undefined between the end of one segment and the start of the next, which `#end` is about. */
   #current: OpenSegment | undefined;
@@ -122,6 +129,7 @@ class FileLog implements Log {
   #indexing: Promise<void> = Promise.resolve();
   #failure: GateError | undefined;
   #retryAt = 0;
+  #probe: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(directory: string, loaded: LoadedLog, options: LogOptions) {
@@ -134,6 +142,7 @@ class FileLog implements Log {
       segmentBytesMax: options.segmentBytesMax ?? segmentBytesMax,
       pendingBytesMax: options.pendingBytesMax ?? pendingBytesMax,
       retryMs: options.retryMs ?? retryMs,
+      probeMs: options.probeMs ?? probeMs,
     };
     this.#now = options.now ?? (() => new Date());
   }
@@ -218,7 +227,8 @@ class FileLog implements Log {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    await this.#draining;
+    clearTimeout(this.#probe);
+    while (this.#draining !== undefined) await this.#draining;
     // What was rejected must not come back: only the header of another segment says that it does not count.
     if (this.#failure !== undefined) await this.start().catch(() => {});
     if (this.#current !== undefined) this.#endSegment(this.#current, 'restart');
@@ -265,10 +275,25 @@ class FileLog implements Log {
     segment.hash = batch.hash;
   }
 
+  /** Opens the next segment when nobody has anything to record: the header of it is proof enough of a working disk. */
+  async #tryAgain(): Promise<void> {
+    try {
+      this.#current ??= await this.#openSegment();
+      this.#failure = undefined;
+    } catch (error) {
+      this.#fail(unavailable(error));
+    }
+    this.#draining = this.#waiting === undefined ? undefined : this.#drain();
+  }
+
   /** Nothing that is not known to be durable counts: not what was written, nor what waited behind it. */
-  #fail(error: GateError, batch: Batch): void {
+  #fail(error: GateError, batch?: Batch): void {
     this.#failure = error;
     this.#retryAt = performance.now() + this.#limits.retryMs;
+    clearTimeout(this.#probe);
+    this.#probe = setTimeout(() => {
+      if (this.#failure !== undefined && !this.#isClosed) this.#draining ??= this.#tryAgain();
+    }, this.#limits.probeMs).unref();
     for (const lost of [batch, this.#waiting]) {
       if (lost === undefined) continue;
       this.#rollBack(lost.touched.keys(), true);

@@ -51,6 +51,8 @@ function openNodeSqlite(path: string): SqliteDatabase {
   const module = loadNodeSqlite();
   if (module === undefined) throw new Error('this version of Node has no SQLite of its own');
   const database = new module.DatabaseSync(path);
+  // Somebody may look at the file with another tool meanwhile.
+  database.exec('pragma busy_timeout = 5000');
   database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on');
   return {
     close: () => database.close(),

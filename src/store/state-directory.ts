@@ -3,7 +3,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { link, mkdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod/mini';
-import { GateError } from '../errors/errors.ts';
+import { GateError, messageOf } from '../errors/errors.ts';
 import { fsyncDirectory } from './log-files.ts';
 
 export type StateDirectory = {
@@ -18,11 +18,18 @@ export type StateDirectory = {
  * The lock knows processes of this machine only: a directory shared over the network is not protected.
  */
 export async function openStateDirectory(path: string): Promise<StateDirectory> {
-  const made = await mkdir(path, { recursive: true, mode: 0o700 });
-  if (made !== undefined) await fsyncDirectory(dirname(made));
-  await checkPrivate(path);
   const lockPath = join(path, 'lock');
-  const content = await takeLock(path, lockPath);
+  let content: string;
+  try {
+    const made = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (made !== undefined) await fsyncDirectory(dirname(made));
+    await checkPrivate(path);
+    content = await takeLock(path, lockPath);
+  } catch (error) {
+    if (error instanceof GateError) throw error;
+    const cause = messageOf(error);
+    throw new GateError('config-invalid', `the state directory ${path} cannot be used: ${cause}`, { cause: error });
+  }
   return {
     path,
     close: async () => {

@@ -35,7 +35,7 @@ describe('a line', () => {
     expect(hash).toBe(createHash('sha256').update(text.slice(9, -1)).digest('hex'));
   });
 
-  test('carries any text there and back', () => {
+  test('carries any text there and back', { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (reason) => {
         const [line] = chainOf('s1', [close(reason)]);

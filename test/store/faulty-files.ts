@@ -3,7 +3,7 @@ import { realLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 
 export type Operation = keyof LogFiles;
 
-/** `lost`: nothing happens. `kept`: it happens, yet is reported as failed. `short`: a write that takes half and fails. */
+/** `lost`: nothing happens. `kept`: it happens, yet is reported as failed. `short`: half of a write happens. */
 export type Fault = { readonly mode: 'lost' | 'kept' | 'short'; readonly code: 'EIO' | 'ENOSPC' };
 
 const words = { EIO: 'i/o error', ENOSPC: 'no space left on device' };

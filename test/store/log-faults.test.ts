@@ -12,6 +12,9 @@ const faults: Fault[] = [
   { mode: 'short', code: 'ENOSPC' },
 ];
 
+/** Longer than any test takes, in milliseconds. */
+const never = 1_000_000_000;
+
 type Run = {
   readonly files: FaultyFiles;
   readonly acknowledged: number[];
@@ -25,7 +28,7 @@ async function run(directory: string, choose: Chooser): Promise<Run> {
   const result: Run = { files, acknowledged: [], refused: [], hasOpened: false };
   let log: Log;
   try {
-    log = await openLog(directory, { files, segmentBytesMax: 2000, retryMs: 0 });
+    log = await openLog(directory, { files, segmentBytesMax: 2000, retryMs: 0, probeMs: never });
     result.hasOpened = true;
   } catch (error) {
     expect(error).toMatchObject({ code: 'record-unavailable' });
@@ -61,7 +64,7 @@ async function reopen(directory: string): Promise<number[]> {
 }
 
 describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
-  test('at any one operation loses nothing acknowledged and keeps nothing refused', async () => {
+  test('at any one operation loses nothing acknowledged and keeps nothing refused', { timeout: 60_000 }, async () => {
     const clean = await run(join(await temporaryDirectory(), 'log'), () => undefined);
     expect(clean.acknowledged).toHaveLength(12);
     expect(new Set(clean.files.calls)).toEqual(new Set(['create', 'write', 'fdatasync', 'fsyncDirectory', 'close']));
@@ -110,7 +113,7 @@ test('short writes are carried on with, not taken for whole ones', async () => {
 test('a write that takes nothing and reports nothing is a failure', async () => {
   const directory = join(await temporaryDirectory(), 'log');
   const files = new FaultyFiles(() => undefined);
-  const log = await openLog(directory, { files, retryMs: 0 });
+  const log = await openLog(directory, { files, retryMs: 0, probeMs: never });
   const write = files.write.bind(files);
   files.write = () => 0;
   await expect(log.record('one', [sessionOpen])).rejects.toMatchObject({ code: 'record-unavailable' });
@@ -123,11 +126,30 @@ test('after a failure the log is left alone until it is time to try again', asyn
   const directory = join(await temporaryDirectory(), 'log');
   let isBroken = false;
   const files = new FaultyFiles(() => (isBroken ? { mode: 'lost', code: 'EIO' } : undefined));
-  const log = await openLog(directory, { files, retryMs: 60_000 });
+  const log = await openLog(directory, { files, retryMs: never, probeMs: never });
   isBroken = true;
   await expect(log.record('one', [sessionOpen])).rejects.toMatchObject({ code: 'record-unavailable' });
   const calls = files.calls.length;
   await expect(log.record('one', [sessionOpen])).rejects.toMatchObject({ code: 'record-unavailable' });
   expect(files.calls).toHaveLength(calls);
   await log.close();
+});
+
+test('the log finds by itself that the disk works again', async () => {
+  const directory = join(await temporaryDirectory(), 'log');
+  let isBroken = false;
+  const files = new FaultyFiles(() => (isBroken ? { mode: 'lost', code: 'EIO' } : undefined));
+  const log = await openLog(directory, { files, retryMs: never, probeMs: 1 });
+  await log.record('one', [sessionOpen, statement(1), outcome(1)]);
+  isBroken = true;
+  await expect(log.record('one', [statement(2)])).rejects.toMatchObject({ code: 'record-unavailable' });
+  const failures = files.failures;
+  await expect.poll(() => files.failures).toBeGreaterThan(failures + 2);
+  expect(log.isAvailable).toBe(false);
+  isBroken = false;
+  await expect.poll(() => log.isAvailable).toBe(true);
+  await log.record('one', [statement(3), outcome(3)]);
+  expect(await statementsIn(log.entries('one'))).toEqual([1, 3]);
+  await log.close();
+  expect(await reopen(directory)).toEqual([1, 3]);
 });

@@ -38,6 +38,15 @@ describe('a state directory', () => {
     });
   });
 
+  test('is refused when it is a file', async () => {
+    const path = join(await temporaryDirectory(), 'file');
+    await writeFile(path, '');
+    await expect(openStateDirectory(path)).rejects.toMatchObject({
+      code: 'config-invalid',
+      message: expect.stringContaining(`the state directory ${path} cannot be used: EEXIST`),
+    });
+  });
+
   test('serves one at a time', async () => {
     const path = await temporaryDirectory();
     const state = await openStateDirectory(path);
