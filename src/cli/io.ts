@@ -7,6 +7,8 @@ export type Io = {
   readonly json: boolean;
   /** stdin and stderr are terminals and `--json` is off: questions may be asked. */
   readonly isInteractive: boolean;
+  /** The width of stdout where it is a terminal; undefined for a file or a pipe. */
+  readonly outputColumns: number | undefined;
   /** Data. Resolves when the stream has taken it, so that long outputs stay in bounded memory. */
   write(text: string | Uint8Array): Promise<void>;
   /** One JSON value on its own line of stdout. */
@@ -25,10 +27,11 @@ export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; 
 
 export function createIo(streams: IoStreams, options: { json: boolean }): Io {
   const { stdin, stdout, stderr } = streams;
-  const isInteractive = !options.json && stdin.isTTY === true && stderr.isTTY === true;
+  const isInteractive = !options.json && stdin.isTTY && stderr.isTTY;
   return {
     json: options.json,
     isInteractive,
+    outputColumns: stdout.isTTY ? stdout.columns : undefined,
     write: (text) =>
       new Promise((resolve, reject) => {
         stdout.write(text, (error) => (error ? reject(error) : resolve()));
@@ -69,5 +72,5 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
 
 /** https://no-color.org and FORCE_COLOR, as Node itself reads them. */
 function wantsColor(stream: NodeJS.WriteStream): boolean {
-  return stream.isTTY === true && stream.hasColors();
+  return stream.isTTY && stream.hasColors();
 }

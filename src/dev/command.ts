@@ -8,6 +8,7 @@ import type { Stack, StackOptions } from './stack.ts';
 export type DevContext = {
   readonly io: {
     readonly json: boolean;
+    write(text: string): Promise<void>;
     say(line: string): void;
     warn(line: string): void;
     writeJson(value: unknown): Promise<void>;
@@ -36,7 +37,8 @@ export function devCommand(context: DevContext): Command {
     .option('--target <name=dsn>', 'add a database of your own (repeatable)', collectTarget, [])
     .option('--policy <file>', "use this policy in place of the demo's")
     .action((flags: DevFlags) => runDev(context, flags))
-    .addCommand(devLoginCommand(context));
+    .addCommand(devLoginCommand(context))
+    .addCommand(devDemoCommand(context));
 }
 
 function devLoginCommand(context: DevContext): Command {
@@ -44,6 +46,15 @@ function devLoginCommand(context: DevContext): Command {
     .summary("log in as an account of gate dev, answering the provider's page by itself")
     .argument('<account>', 'engineer, dba or operator')
     .action((account: string) => runDevLogin(context, account));
+}
+
+function devDemoCommand(context: DevContext): Command {
+  return new Command('demo')
+    .summary('play the main job from login to replay on real parts, and check every step')
+    .action(async () => {
+      const { runDemo } = await import('./demo.ts');
+      await runDemo(context, thisProgram());
+    });
 }
 
 /** Resolves when Ctrl-C has stopped everything; fails when a part died for good, after stopping the others. */

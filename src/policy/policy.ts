@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import * as z from 'zod/mini';
 import { statementKinds } from '../sql/kind.ts';
+import { parseDuration } from './duration.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
 
 /** Names of targets and roles: they appear in URLs, file names and error texts. */
@@ -45,11 +46,4 @@ export function parsePolicy(text: string, file: string): Policy {
     Object.entries(roles).map(([name, role]) => ({ ...role, name })),
   ]);
   return { auditors, targets: new Map(entries), digest: createHash('sha256').update(text).digest('hex') };
-}
-
-/** Seconds of a duration like 90s, 30m or 8h; undefined for anything else. */
-export function parseDuration(text: string): number | undefined {
-  const match = /^(\d{1,6})([smh])$/.exec(text);
-  if (match === null) return undefined;
-  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
 }

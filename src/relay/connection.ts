@@ -134,7 +134,7 @@ export class Connection implements SessionConnection {
   #startPumps(upstream: Upstream): void {
     const { journal, grant, policy, parser } = this.#session;
     const connection = this.#number;
-    const pending = new Pending((run) => journal.noteOutcome(connection, run, 'skipped'));
+    const pending = new Pending((run) => journal.noteOutcome(connection, run, run.sqlstate === undefined ? 'skipped' : 'error'));
     this.#pending = pending;
     this.#rows = new Rows({ connection, pending, journal, write: (bytes) => this.#write(bytes) });
     this.#statements = new Statements({

@@ -15,20 +15,31 @@ import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
 /** No SCRAM message comes near this. */
 const saslBodyBytesMax = 4096;
 
+/** More than any client has to say before it is logged in. */
+const queueBytesMax = 64 * 1024;
+
 /** Bytes as they come, taken in the pieces that the handshake asks for. */
 export class ByteQueue {
   #bytes: Buffer = Buffer.alloc(0);
   #wake: (() => void) | undefined;
   #error: GateError | undefined;
 
-  push(chunk: Buffer): void {
+  /** False once there is more than a login can take; what comes then is dropped. */
+  push(chunk: Buffer): boolean {
+    if (this.#error !== undefined) return false;
+    if (this.#bytes.length + chunk.length > queueBytesMax) {
+      this.#bytes = Buffer.alloc(0);
+      this.fail(new GateError('protocol-violation', 'too many bytes came before the login was done'));
+      return false;
+    }
     this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
     this.#wake?.();
+    return true;
   }
 
   /** What waits now and later for bytes fails with this. */
   fail(error: GateError): void {
-    this.#error = error;
+    this.#error ??= error;
     this.#wake?.();
   }
 

@@ -43,11 +43,15 @@ export type Owed =
   /** A simple refusal whose error has been delivered; ReadyForQuery is still to come. */
   | { readonly kind: 'refused-query'; readonly drop: NameChange<Prepared> };
 
+/** Past this many owed replies nothing more is sent until some have come: a client that never reads must not fill us. */
+export const owedMax = 10_000;
+
 export class Pending {
   readonly statements = new Names<Prepared>();
   readonly portals = new Names<Portal>();
   readonly #owed: Owed[] = [];
   #waiters: (() => void)[] = [];
+  #roomWaiter: (() => void) | undefined;
   /** As the server last reported it. */
   status: TransactionStatus = 'I';
   /** After an error in the extended protocol the server passes over everything up to the next Sync. */
@@ -72,6 +76,12 @@ export class Pending {
 
   shift(): void {
     this.#owed.shift();
+    this.#wakeRoom();
+  }
+
+  /** Resolves when there is room for another reply to be owed, or the connection has ended. */
+  async room(): Promise<void> {
+    while (this.#owed.length >= owedMax) await new Promise<void>((resolve) => (this.#roomWaiter = resolve));
   }
 
   replaceHead(owed: Owed): void {
@@ -94,15 +104,22 @@ export class Pending {
     return run?.isCopyIn ? run : undefined;
   }
 
-  /** After an error in the extended protocol: nothing up to the next Sync will be answered. */
-  skipToSync(): void {
+  /**
+   * After an error in the extended protocol: nothing up to the next Sync will be answered. When it struck before an
+   * Execute (in its Parse, Bind or Describe), `sqlstate` is the error of the statement that this Execute was to run.
+   */
+  skipToSync(sqlstate?: string): void {
+    const next = this.running;
+    if (sqlstate !== undefined && next !== undefined && this.#isBeforeSync(next)) next.sqlstate = sqlstate;
     while (this.#owed.length > 0 && this.#owed[0]?.kind !== 'sync') this.#skip(this.#owed.shift() as Owed);
     if (this.#owed.length === 0) this.isServerSkipping = true;
+    this.#wakeRoom();
   }
 
   /** While COPY takes data the server swallows Sync, so those already sent behind it will not be answered. */
   forgetSyncsBehindHead(): void {
     while (this.#owed[1]?.kind === 'sync') this.#owed.splice(1, 1);
+    this.#wakeRoom();
   }
 
   /** ReadyForQuery came: everything up to its cause is done. Answers the runs that were among it. */
@@ -134,6 +151,11 @@ export class Pending {
     return runs;
   }
 
+  #isBeforeSync(run: Run): boolean {
+    const at = this.#owed.findIndex((owed) => owed.kind === 'sync' || (owed.kind === 'execute' && owed.run === run));
+    return this.#owed[at]?.kind === 'execute';
+  }
+
   #skip(owed: Owed): void {
     switch (owed.kind) {
       case 'parse':
@@ -158,7 +180,12 @@ export class Pending {
     }
   }
 
+  #wakeRoom(): void {
+    if (this.#owed.length < owedMax) this.#roomWaiter?.();
+  }
+
   #wake(): void {
+    this.#wakeRoom();
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const wake of waiters) wake();

@@ -50,9 +50,8 @@ export async function startRelay(config: RelayConfig, log: RelayLog): Promise<Re
     const shared = { config, verifier, sessions, log, isStopping: () => isStopping };
     const app = createRoutes({ ...shared, policy, recorder, version });
     const server = await startServer({ ...shared, app });
-    const stopServer = server.close;
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
-    closers.splice(-1, 0, stopServer);
+    closers.splice(-1, 0, () => server.close());
     const scheme = config.tls ? 'https' : 'http';
     const host = config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host;
     return {

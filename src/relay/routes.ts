@@ -133,7 +133,7 @@ async function readBody<Schema extends z.ZodMiniType>(context: Context, schema: 
     throw new GateError('usage', 'the request body is not JSON');
   }
   const result = schema.safeParse(json);
-  if (result.success) return result.data as z.infer<Schema>;
+  if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new GateError('usage', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'is not valid'}`);
 }

@@ -192,8 +192,8 @@ export class Rows {
     if (head.kind === 'execute') {
       head.run.sqlstate = fields.get('C') ?? '';
       this.#finishExecute('error');
-    }
-    pending.skipToSync();
+      pending.skipToSync();
+    } else pending.skipToSync(fields.get('C'));
     this.#pass(bytes);
   }
 

@@ -1,5 +1,6 @@
 /** The way down: what the client sends is framed, decided, recorded, and only then forwarded. */
 import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Event } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { FrameScanner } from '../pgwire/frame.ts';
@@ -18,6 +19,10 @@ export const smallBodyBytesMax = 10_000;
 export const copyBodyBytesMax = 0x3fffffff;
 /** Past this many waiting bytes the client is not read any further. */
 const queueBytesMax = 1024 * 1024;
+/** Messages that are decided on and forwarded together. */
+const unitMessagesMax = 256;
+/** A client with much to decide about lets the others have their turn after this time. */
+const turnMs = 10;
 
 type Item = { readonly type: number; readonly bytes: Buffer } | { readonly type: undefined; readonly bytes: Buffer };
 type Forwarded = { readonly bytes: Buffer; readonly owed?: Owed; readonly copyBytes?: number };
@@ -43,7 +48,9 @@ export type StatementsOptions = {
 export class Statements {
   readonly #options: StatementsOptions;
   readonly #scanner: FrameScanner;
-  readonly #queue: Item[] = [];
+  #queue: Item[] = [];
+  /** Items of the queue that were taken; shifting each off a long queue would cost as much as the queue is long. */
+  #taken = 0;
   #queuedBytes = 0;
   #isRunning = false;
   #hasEnded = false;
@@ -77,7 +84,8 @@ export class Statements {
   /** Nothing more is forwarded. */
   end(): void {
     this.#hasEnded = true;
-    this.#queue.length = 0;
+    this.#queue = [];
+    this.#taken = 0;
   }
 
   #enqueue(item: Item): void {
@@ -87,17 +95,34 @@ export class Statements {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    while (this.#queue.length > 0 && !this.#hasEnded) {
+    let turnStart = performance.now();
+    for (let item = this.#take(); item !== undefined; item = this.#take()) {
       const unit: Unit = { forward: [], events: [], isSegmentEnd: false, isSimple: false };
-      while (this.#queue.length > 0 && !unit.isSegmentEnd && !this.#hasEnded) {
-        const item = this.#queue.shift() as Item;
-        this.#queuedBytes -= item.bytes.length;
+      for (let count = 1; item !== undefined; count++) {
         await this.#admit(item, unit);
+        if (unit.isSegmentEnd || count === unitMessagesMax) break;
+        item = this.#take();
       }
       await this.#forward(unit);
       if (this.#queuedBytes <= queueBytesMax / 2) this.#options.resumeClient();
+      if (performance.now() - turnStart > turnMs) {
+        await nextTurn();
+        turnStart = performance.now();
+      }
     }
     this.#isRunning = false;
+  }
+
+  #take(): Item | undefined {
+    const item = this.#hasEnded ? undefined : this.#queue[this.#taken];
+    if (item === undefined) return undefined;
+    this.#taken++;
+    this.#queuedBytes -= item.bytes.length;
+    if (this.#taken === this.#queue.length) {
+      this.#queue = [];
+      this.#taken = 0;
+    }
+    return item;
   }
 
   async #forward(unit: Unit): Promise<void> {
@@ -110,10 +135,16 @@ export class Statements {
       }
     }
     await this.#options.cancelled();
+    const { pending, journal, connection } = this.#options;
     for (const { bytes, owed, copyBytes } of forward) {
-      if (this.#hasEnded) return;
-      if (owed !== undefined) this.#options.pending.push(owed);
-      const copyIn = this.#options.pending.copyIn;
+      await pending.room();
+      if (this.#hasEnded) {
+        // On record, but the connection ended before it was sent.
+        if (owed?.kind === 'query' || owed?.kind === 'execute') journal.noteOutcome(connection, owed.run, 'skipped');
+        continue;
+      }
+      if (owed !== undefined) pending.push(owed);
+      const copyIn = copyBytes === undefined ? undefined : pending.copyIn;
       if (copyBytes !== undefined && copyIn !== undefined) copyIn.bytesIn += copyBytes;
       if (!this.#options.write(bytes)) await this.#options.drained();
     }

@@ -67,7 +67,6 @@ async function openSocket(target: Target, signal: AbortSignal): Promise<Socket> 
     if (answer.length !== 1 || answer[0] !== 0x53) {
       throw new Error('the server does not offer TLS; the target says tls: verify-full');
     }
-    socket.removeAllListeners();
     const secure = connectTls({ socket, ...(ca !== undefined && { ca }), ...(isIP(host) === 0 && { servername: host }), host });
     await once(secure, 'secureConnect', { signal });
     return secure;
@@ -86,23 +85,31 @@ function logIn(
   return new Promise((resolve, reject) => {
     const login = new Login(target, (bytes) => socket.write(bytes));
     const scanner = new FrameScanner(login);
-    const finish = (settle: () => void) => {
-      socket.pause();
-      socket.removeAllListeners();
-      signal.onabort = null;
-      settle();
+    const fail = (error: unknown) => {
+      stop();
+      reject(error);
     };
-    signal.onabort = () => finish(() => reject(new Error('the login took too long')));
-    socket.on('data', (chunk: Buffer) => {
+    const onAbort = () => fail(new Error('the login took too long'));
+    const onClose = () => fail(new Error('the server closed the connection during login'));
+    const onData = (chunk: Buffer) => {
       try {
         scanner.push(chunk);
       } catch (error) {
-        return finish(() => reject(error as Error));
+        return fail(error);
       }
-      if (login.isReady) finish(() => resolve({ socket, parameters: login.parameters, pid: login.pid, key: login.key }));
-    });
-    socket.on('error', (error) => finish(() => reject(error)));
-    socket.on('close', () => finish(() => reject(new Error('the server closed the connection during login'))));
+      if (!login.isReady) return;
+      stop();
+      resolve({ socket, parameters: login.parameters, pid: login.pid, key: login.key });
+    };
+    const stop = () => {
+      socket.pause();
+      socket.off('data', onData).off('error', fail).off('close', onClose);
+      // The owner is told by `close`; until then an error must not bring the relay down.
+      socket.on('error', () => undefined);
+      signal.removeEventListener('abort', onAbort);
+    };
+    signal.addEventListener('abort', onAbort);
+    socket.on('data', onData).on('error', fail).on('close', onClose);
     socket.write(serialize.startup({ user: target.user, database: target.database, ...startup }));
     socket.resume();
   });

@@ -1,6 +1,7 @@
 /** SQL text to statement facts with PostgreSQL's own grammar (libpg-query, compiled to WebAssembly). */
 import { GateError } from '../errors/errors.ts';
-import { describeStatement, type ParseTree, type Statement } from './statement.ts';
+import { cutAtSecret, hideTokens, namesSecret } from './secrets.ts';
+import { describeStatement, type Statement } from './statement.ts';
 
 /**
  * Texts up to this size are parsed where they arrive: nothing of 2 KiB can nest deeply enough to harm the parser's
@@ -26,38 +27,41 @@ export async function loadParser(): Promise<(sql: string) => ParsedSql> {
 }
 
 function parseSql(library: LibpgQuery, sql: string): ParsedSql {
-  if (sql.includes('\0')) return { ok: false, message: 'the text holds a zero byte', recordedSql: hideLiterals(sql), isRedacted: true };
-  // The library refuses an empty text; the server answers it with EmptyQueryResponse.
-  if (sql.trim() === '') return { ok: true, statement: describeStatement({}), recordedSql: sql, isRedacted: false };
+  if (sql.includes('\0')) return { ok: false, message: 'the text holds a zero byte', recordedSql: cutAtSecret(sql), isRedacted: true };
+  // The library refuses an empty text; the server answers it with EmptyQueryResponse. Only these are blanks to both.
+  if (/^[ \t\n\r\f\v]*$/.test(sql)) return { ok: true, statement: describeStatement({}), recordedSql: sql, isRedacted: false };
   try {
-    const statement = describeStatement(library.parseSync(sql) as ParseTree);
+    const statement = describeStatement(library.parseSync(sql));
     if (!statement.hasSecret) return { ok: true, statement, recordedSql: sql, isRedacted: false };
-    return { ok: true, statement, recordedSql: normalize(library, sql), isRedacted: true };
+    return { ok: true, statement, recordedSql: redact(library, sql, statement.secretOffsets), isRedacted: true };
   } catch (error) {
     if (!(error instanceof library.SqlError)) throw new ParserBroken(error);
     const position = error.sqlDetails?.cursorPosition;
-    const isRedacted = /passw|secret|token/i.test(sql);
+    // A text that is not understood may carry a secret anywhere, and what is not run needs no literals in the record.
+    const recordedSql = cutAtSecret(sql);
     return {
       ok: false,
-      message: error.message,
+      message: hideNear(error.message, sql),
       ...(position !== undefined && position >= 0 && { position: position + 1 }),
-      recordedSql: isRedacted ? hideLiterals(sql) : sql,
-      isRedacted,
+      recordedSql,
+      isRedacted: recordedSql !== sql,
     };
   }
 }
 
-function normalize(library: LibpgQuery, sql: string): string {
+function redact(library: LibpgQuery, sql: string, offsets: readonly number[]): string {
   try {
-    return library.normalizeSync(sql);
+    return hideTokens(sql, library.scanSync(sql).tokens, offsets);
   } catch {
-    return hideLiterals(sql);
+    return cutAtSecret(sql);
   }
 }
 
-/** For texts that cannot be parsed: every quoted literal goes, the rest stays readable. */
-function hideLiterals(sql: string): string {
-  return sql.replaceAll('\0', '\u{FFFD}').replaceAll(/'(?:[^']|'')*'?|\$(\w*)\$[\s\S]*?(?:\$\1\$|$)/g, "'…'");
+/** The message quotes the text where the error is; it is recorded as the reason, so it must not quote a secret. */
+function hideNear(message: string, sql: string): string {
+  const near = / at or near "([\s\S]*)"$/.exec(message);
+  if (near === null || !(/['"$]/.test(near[1] as string) || namesSecret(sql))) return message;
+  return message.slice(0, near.index);
 }
 
 /** The parser failed on something other than SQL; its instance may be damaged and must be replaced. */

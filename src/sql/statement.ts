@@ -1,8 +1,10 @@
 /** From PostgreSQL's own parse tree to the facts that policy decides on: kinds, prepared names, settings. Pure. */
-import { functionKind } from './functions.ts';
+import { constantText } from './constant.ts';
+import { functionKind, takesSecret } from './functions.ts';
 import type { StatementKind } from './kind.ts';
 import { kindOfNode } from './node-kinds.ts';
-import { isActingSetting, isSameSetting, liftsReadOnly, pinnedSettings } from './settings.ts';
+import { holdsSecret, isSecretName } from './secrets.ts';
+import { isSameSetting, pinnedSettings, settingKind } from './settings.ts';
 
 /** What a text does to the session's SQL-level prepared statements, in order. */
 export type NameChange =
@@ -24,6 +26,8 @@ export type Statement = {
   readonly pinnedSetting?: string;
   /** The text sets a password or carries connection secrets; it must not be recorded as it is. */
   readonly hasSecret: boolean;
+  /** Byte offsets of secret values that may stand in the text as bare words. */
+  readonly secretOffsets: readonly number[];
 };
 
 export type ParseTree = { readonly stmts?: readonly { readonly stmt?: Node }[] };
@@ -40,26 +44,44 @@ export function describeStatement(tree: ParseTree): Statement {
     nameChanges: statements.flatMap((one) => one.nameChanges),
     isCopyIn: statements.some((one) => one.isCopyIn),
     hasSecret: statements.some((one) => one.hasSecret),
+    secretOffsets: statements.flatMap((one) => one.secretOffsets),
     ...(pinnedSetting !== undefined && { pinnedSetting }),
   };
 }
 
 type Facts = {
+  /** Of the statement and those nested in it. */
   kinds: StatementKind[];
+  /** Of the functions that it calls. */
+  callKinds: StatementKind[];
   executes: string[];
   nameChanges: NameChange[];
   isCopyIn: boolean;
   hasSecret: boolean;
+  secretOffsets: number[];
   pinnedSetting?: string;
 };
 
 function describeNode(statement: Node): Facts {
-  const facts: Facts = { kinds: [], executes: [], nameChanges: [], isCopyIn: false, hasSecret: false };
+  const facts: Facts = {
+    kinds: [],
+    callKinds: [],
+    executes: [],
+    nameChanges: [],
+    isCopyIn: false,
+    hasSecret: false,
+    secretOffsets: [],
+  };
   const [type = '', body = {}] = Object.entries(statement)[0] ?? [];
   visit(type, body as Node, facts);
-  if (type !== 'ExplainStmt' || hasAnalyze(body as Node)) walk(body, facts);
-  else facts.kinds = ['read'];
-  facts.kinds = unique(facts.kinds);
+  walk(body, facts);
+  if (type === 'ExplainStmt' && isPlanOnly(body as Node)) {
+    const { hasSecret, secretOffsets, callKinds } = facts;
+    // Planning runs no statement, but it does run stable functions, among them those that run SQL from a string.
+    const kinds: StatementKind[] = callKinds.includes('admin') ? ['read', 'admin'] : ['read'];
+    return { kinds, callKinds, executes: [], nameChanges: [], isCopyIn: false, hasSecret, secretOffsets };
+  }
+  facts.kinds = unique([...facts.kinds, ...facts.callKinds]);
   if (type === 'PrepareStmt') {
     const name = truncateName(String((body as Node)['name']));
     facts.nameChanges.push({ tag: 'PREPARE', name, kinds: facts.kinds });
@@ -67,18 +89,21 @@ function describeNode(statement: Node): Facts {
   return facts;
 }
 
-/** Every node below, on an own stack: the tree may be deeper than JavaScript's. */
+/** Every node below, on an own stack: the tree may be deeper than JavaScript's, and its lists longer than a call takes. */
 function walk(root: unknown, facts: Facts): void {
   const stack: unknown[] = [root];
   while (stack.length > 0) {
     const value = stack.pop();
-    if (Array.isArray(value)) stack.push(...(value as unknown[]));
+    if (Array.isArray(value)) for (const item of value as unknown[]) stack.push(item);
     else if (typeof value === 'object' && value !== null) {
       for (const [key, child] of Object.entries(value)) {
+        if (typeof child === 'string' && child.length > 8 && holdsSecret(child)) facts.hasSecret = true;
         if (typeof child !== 'object' || child === null) continue;
         if (/^[A-Z]/.test(key)) visit(key, child as Node, facts);
         else if (key === 'intoClause') facts.kinds.push('schema');
         else if (key === 'lockingClause') facts.kinds.push('write');
+        // In ALTER ROLE, DATABASE and SYSTEM … SET, which are of kind admin by themselves.
+        else if (key === 'setstmt') visitSet(child as Node, facts);
         stack.push(child);
       }
     }
@@ -105,14 +130,25 @@ function visit(type: string, node: Node, facts: Facts): void {
       if (node['is_from'] === true && node['filename'] === undefined) facts.isCopyIn = true;
       break;
     case 'VariableSetStmt':
-      noteSetting(String(node['name'] ?? ''), constantText((node['args'] as unknown[] | undefined)?.[0]), facts);
+      visitSet(node, facts);
       break;
     case 'FuncCall':
       visitFunction(node, facts);
       break;
-    case 'DefElem':
-      if (/passw|secret|token/i.test(String(node['defname']))) facts.hasSecret = true;
+    case 'ColumnRef':
+      noteCalls((node['fields'] as unknown[]).slice(1), facts);
       break;
+    case 'A_Indirection':
+      noteCalls(node['indirection'] as unknown[], facts);
+      break;
+    case 'RangeVar':
+      if (secretRelations.has(String(node['relname']))) facts.kinds.push('admin');
+      break;
+    case 'DefElem':
+      if (isSecretName(String(node['defname']))) facts.hasSecret = true;
+      break;
+    case 'CreateUserMappingStmt':
+    case 'AlterUserMappingStmt':
     case 'CreateSubscriptionStmt':
     case 'AlterSubscriptionStmt':
       facts.hasSecret = true;
@@ -121,46 +157,82 @@ function visit(type: string, node: Node, facts: Facts): void {
   }
 }
 
+/** Catalogs that show password hashes, connection strings with passwords, and the server's own files. */
+const secretRelations = new Set([
+  'pg_authid',
+  'pg_shadow',
+  'pg_user_mapping',
+  'pg_user_mappings',
+  'pg_subscription',
+  'pg_hba_file_rules',
+  'pg_ident_file_mappings',
+  'pg_file_settings',
+]);
+
+/** (x).f and x.f call the function f where x is no row: ('s'::regclass).nextval. */
+function noteCalls(names: readonly unknown[], facts: Facts): void {
+  for (const name of names) {
+    const kind = functionKind(stringOf(name));
+    if (kind !== undefined) facts.callKinds.push(kind);
+  }
+}
+
 function visitFunction(node: Node, facts: Facts): void {
-  const path = ((node['funcname'] ?? []) as Node[]).map((part) => String((part['String'] as Node | undefined)?.['sval']));
-  const name = path.at(-1) ?? '';
-  if (name.startsWith('dblink')) facts.hasSecret = true;
-  if (name !== 'set_config') {
-    const kind = functionKind(name);
-    if (kind !== undefined) facts.kinds.push(kind);
+  const name = stringOf(((node['funcname'] ?? []) as unknown[]).at(-1));
+  if (takesSecret(name)) facts.hasSecret = true;
+  if (name === 'set_config') return visitSetConfig((node['args'] ?? []) as readonly Node[], facts);
+  const kind = functionKind(name);
+  if (kind !== undefined) facts.callKinds.push(kind);
+}
+
+function visitSetConfig(args: readonly Node[], facts: Facts): void {
+  const [setting, value] = ['setting_name', 'new_value'].map((parameter, index) => {
+    const named = args.find((arg) => (arg['NamedArgExpr'] as Node | undefined)?.['name'] === parameter);
+    return constantText(named === undefined ? args[index] : (named['NamedArgExpr'] as Node)['arg']);
+  });
+  // Only a setting that stands in the text can be judged; a computed name could be any.
+  if (setting === undefined) {
+    facts.callKinds.push('unknown');
     return;
   }
-  const [setting, value] = ((node['args'] ?? []) as unknown[]).map(constantText);
-  // Only a setting that stands in the text can be judged; a computed name could be any.
-  if (setting === undefined) facts.kinds.push('unknown');
-  else {
-    if (isActingSetting(setting)) facts.kinds.push('admin');
-    if (liftsReadOnly(setting)) facts.kinds.push('write');
-    noteSetting(setting, value, facts);
-  }
+  const kind = settingKind(setting, value);
+  if (kind !== undefined) facts.callKinds.push(kind);
+  if (isSecretName(setting)) facts.hasSecret = true;
+  notePinned(setting, value, facts);
 }
 
-function noteSetting(setting: string, value: string | undefined, facts: Facts): void {
+function visitSet(node: Node, facts: Facts): void {
+  const name = String(node['name'] ?? '');
+  const args = (node['args'] ?? []) as readonly Node[];
+  // RESET and SET … TO DEFAULT carry no value and return to what the relay set at login.
+  if (args.length > 0) notePinned(name, args.length === 1 ? constantText(args[0]) : undefined, facts);
+  if (!isSecretName(name)) return;
+  facts.hasSecret = true;
+  for (const arg of args) facts.secretOffsets.push(Number((arg['A_Const'] as Node | undefined)?.['location'] ?? 0));
+}
+
+function notePinned(setting: string, value: string | undefined, facts: Facts): void {
   const name = setting.toLowerCase();
   const pinned = pinnedSettings.get(name);
-  // RESET and SET … TO DEFAULT carry no value and return to what the relay set at login.
-  if (pinned !== undefined && value !== undefined && !isSameSetting(value, pinned)) facts.pinnedSetting = name;
+  if (pinned !== undefined && (value === undefined || !isSameSetting(value, pinned))) facts.pinnedSetting = name;
 }
 
-function constantText(node: unknown): string | undefined {
-  const constant = (node as Node | undefined)?.['A_Const'] as Node | undefined;
-  if (constant === undefined) return undefined;
-  const text = (constant['sval'] as Node | undefined)?.['sval'] ?? (constant['fval'] as Node | undefined)?.['fval'];
-  if (text !== undefined) return String(text);
-  if (constant['ival'] !== undefined) return String((constant['ival'] as Node)['ival'] ?? 0);
-  if (constant['boolval'] !== undefined) return String((constant['boolval'] as Node)['boolval'] ?? false);
-  return undefined;
+function stringOf(node: unknown): string {
+  return String(((node as Node | undefined)?.['String'] as Node | undefined)?.['sval'] ?? '');
 }
 
-/** Any mention counts, also (ANALYZE false): the mistake is then on the safe side. */
-function hasAnalyze(explain: Node): boolean {
+/** EXPLAIN EXECUTE computes the arguments also without ANALYZE, which counts here in any form: (ANALYZE false), too. */
+function isPlanOnly(explain: Node): boolean {
   const options = (explain['options'] ?? []) as { DefElem?: Node }[];
-  return options.some(({ DefElem }) => DefElem?.['defname'] === 'analyze');
+  const query = explain['query'] as Node | undefined;
+  return !holdsExecute(query) && !options.some(({ DefElem }) => DefElem?.['defname'] === 'analyze');
+}
+
+/** EXPLAIN takes EXECUTE directly or in CREATE TABLE … AS. */
+function holdsExecute(query: Node | undefined): boolean {
+  if (query?.['ExecuteStmt'] !== undefined) return true;
+  const inner = (query?.['CreateTableAsStmt'] as Node | undefined)?.['query'] as Node | undefined;
+  return inner?.['ExecuteStmt'] !== undefined;
 }
 
 /** PostgreSQL cuts names at 63 bytes; two names that differ only behind that are one. */

@@ -58,8 +58,18 @@ insert into items select n, 'item ' || n from generate_series(1, 100) n;
 create role gate_relay login superuser password 'upstream-canary-7261';
 `;
 
-export async function startRelayFixture(): Promise<RelayFixture> {
-  const directory = await mkdtemp(join(tmpdir(), 'gate-relay-test-'));
+export type FixtureOptions = {
+  /** Where relay.yaml, the password and the state go; kept by the caller. Default: temporary. */
+  readonly directory?: string;
+  /** How a relay is started from relay.yaml on a port (0 for any). Default: in this process. */
+  readonly start?: (configFile: string, port: number) => Promise<Relay>;
+  /** More targets, as lines of relay.yaml. */
+  readonly targets?: string;
+  readonly policy?: string;
+};
+
+export async function startRelayFixture(options: FixtureOptions = {}): Promise<RelayFixture> {
+  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'gate-relay-test-')));
   const [postgres, provider] = await Promise.all([
     startPostgres({ settings: { log_statement: 'all' } }),
     startProvider({ accounts: DEMO_ACCOUNTS, audience: 'gate-relay', clientId: 'gate-cli' }),
@@ -68,7 +78,7 @@ export async function startRelayFixture(): Promise<RelayFixture> {
   await admin.connect();
   await admin.query(schema);
   await writeFile(join(directory, 'password'), 'upstream-canary-7261', { mode: 0o600 });
-  await writeFile(join(directory, 'policy.yaml'), fixturePolicy);
+  await writeFile(join(directory, 'policy.yaml'), options.policy ?? fixturePolicy);
   await writeFile(
     join(directory, 'relay.yaml'),
     `listen: 127.0.0.1:0
@@ -77,14 +87,13 @@ policyFile: ./policy.yaml
 issuer: { url: '${provider.issuer}', clientId: gate-cli, audience: gate-relay }
 targets:
   prod-db: { host: 127.0.0.1, port: ${postgres.port}, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable }
-`,
+${options.targets ?? ''}`,
   );
   const ends: (() => Promise<unknown>)[] = [];
   const tokens = new Map<string, Promise<string>>();
   let relay: Relay | undefined;
   const startOwnRelay = async () => {
-    const config = await loadRelayConfig(join(directory, 'relay.yaml'));
-    relay = await startRelay({ ...config, listen: { ...config.listen, port: relay?.port ?? 0 } }, createRelayLog('silent'));
+    relay = await (options.start ?? startInProcess)(join(directory, 'relay.yaml'), relay?.port ?? 0);
   };
   await startOwnRelay();
 
@@ -146,10 +155,15 @@ targets:
       await relay?.stop();
       await admin.end().catch(() => undefined);
       await Promise.all([postgres.stop(), provider.stop()]);
-      await rm(directory, { recursive: true, force: true });
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
     },
   };
   return fixture;
+}
+
+async function startInProcess(configFile: string, port: number): Promise<Relay> {
+  const config = await loadRelayConfig(configFile);
+  return startRelay({ ...config, listen: { ...config.listen, port } }, createRelayLog('silent'));
 }
 
 async function logIn(provider: Provider, account: string): Promise<string> {

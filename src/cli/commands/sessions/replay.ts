@@ -115,7 +115,7 @@ async function* checkWhole(entries: AsyncIterable<AuditEntry>, session: SessionS
     if (problem !== undefined) throw damaged(session, problem);
     seq = entry.seq;
     if (entry.event.kind === 'statement') statements += 1;
-    hasEnd = entry.event.kind === 'session.close';
+    hasEnd ||= entry.event.kind === 'session.close';
     yield entry;
   }
   if (statements < session.statements) {

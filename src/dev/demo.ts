@@ -1,0 +1,174 @@
+/** gate dev demo: the main job as a play in five acts, on real parts; it succeeds only if every step gave what it should. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Client } from 'pg';
+import { findOnPath, neutralEnvironment } from './config.ts';
+import { approveDevice } from './device-page.ts';
+import { loadPeer } from './peers.ts';
+import { Stage, type Run, type Running, type StageIo } from './stage.ts';
+import { startStack, type Stack } from './stack.ts';
+
+export type DemoContext = { readonly io: StageIo; stopSignal(): AbortSignal };
+
+type Play = {
+  readonly stage: Stage;
+  readonly stack: Stack;
+  /** A command of gate as one of the people runs it, each with a configuration directory of their own. */
+  readonly gate: (who: 'engineer' | 'operator', ...args: string[]) => Run;
+};
+
+export async function runDemo(context: DemoContext, program: readonly [string, ...string[]]): Promise<void> {
+  const signal = context.stopSignal();
+  const home = await mkdtemp(join(tmpdir(), 'gate-demo-'));
+  const stage = new Stage(context.io, signal);
+  await stage.say('Starting an OIDC provider, a relay, and a PostgreSQL server with a small shop …');
+  const stack = await startStack({ program });
+  try {
+    const play: Play = {
+      stage,
+      stack,
+      gate: (who, ...args) => ({
+        argv: [...program, ...args],
+        shown: ['gate', ...args.map(quote)].join(' '),
+        env: neutralEnvironment({ GATE_CONFIG_DIR: join(home, who), GATE_RELAY: stack.relayUrl, GATE_KEYCHAIN: 'off' }),
+      }),
+    };
+    await stage.say(
+      `Everything runs on this machine: provider ${stack.issuer}, relay ${stack.relayUrl}, PostgreSQL ${stack.postgres.version}. ` +
+        'Two people play: Erin, an engineer, and Oana, who audits. The database password is known to the relay alone.',
+    );
+    await actLogin(play);
+    const tunnel = await actConnect(play);
+    await actRefusal(play, tunnel);
+    await actExec(play);
+    await tunnel.client.end();
+    await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
+    const { exitCode } = await tunnel.connect.interrupt();
+    await stage.check('gate connect ended as Ctrl-C ends things', exitCode === 130);
+    await actReplay(play, tunnel.session);
+    await stage.say('The end. Every step above was checked; nothing is left running.');
+  } finally {
+    await stage.close();
+    await stack.stop();
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
+async function actLogin({ stage, stack, gate }: Play): Promise<void> {
+  await stage.act(
+    'Erin logs in as herself',
+    'No shared account and no database password: Erin proves who she is to the identity provider with a device code ' +
+      '(RFC 8628). The demo opens the page and confirms the code in her place, on the real page.',
+  );
+  const login = await stage.start(gate('engineer', 'login'));
+  const [, code = ''] = await login.waitFor(/\b([A-Z0-9]{4}-[A-Z0-9]{4})\b/);
+  const [verificationUri = ''] = await login.waitFor(/https?:\/\/\S+\/device\b/);
+  await login.waitFor(/Waiting for you/);
+  await approveDevice({ verificationUri, userCode: code, account: 'engineer', decision: 'approve' });
+  const { exitCode, stderr } = await login.finished;
+  await stage.show(stderr);
+  await stage.check('the login succeeded on the page, without any secret on a command line', exitCode === 0);
+  const targets = await stage.run(gate('engineer', 'targets'));
+  await stage.check('she may reach prod-db, because of her group', targets.stdout.includes('prod-db'));
+  await stage.say('The other player, Oana of the audit group, logs in the same way; that part is shortened here.');
+  const operator = await stage.run(gate('operator', 'dev', 'login', 'operator'));
+  await stage.check('both are logged in', operator.exitCode === 0 && stack.accounts.length >= 2);
+}
+
+type Tunnel = { readonly session: string; readonly url: string; readonly connect: Running; readonly client: Client };
+
+async function actConnect({ stage, gate }: Play): Promise<Tunnel> {
+  await stage.act(
+    'A grant just in time, and a local port for any client',
+    'The target asks for a reason. The grant ends by itself; the port is protected by a password that lives as long ' +
+      'as this session. Behind the port every client works as if it were the database.',
+  );
+  const noReason = await stage.run(gate('engineer', 'connect', 'prod-db'), 2);
+  await stage.check('without a reason there is no grant', noReason.stderr.includes('reason'));
+  const connect = await stage.start(gate('engineer', 'connect', 'prod-db', '--reason', 'OPS-4711: a customer was charged twice'));
+  const [ready, session = ''] = await connect.waitFor(/.*session (s_\w+)[\s\S]*Ctrl-C closes.*/);
+  const url = (await connect.waitFor(/postgresql:\/\/\S+/))[0];
+  const passfile = (await connect.waitFor(/PGPASSFILE=(\S+) psql -h (\S+) -p (\d+) -U (\S+) (\S+)/));
+  await stage.show(ready);
+  const pg = await loadPeer('pg', () => import('pg'));
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => undefined);
+  await client.connect();
+  await stage.say('A program with an ordinary PostgreSQL library (node-postgres) connects to that port:');
+  const sql = 'select name, amount_cents, method from payments join orders on orders.id = order_id join customers on customers.id = customer_id where customer_id = $1 limit 2';
+  await stage.showCommand(`client.query('${sql}', [7])`);
+  const { rows } = await client.query(sql, [7]);
+  await stage.show(JSON.stringify(rows));
+  await stage.check('the rows came back through the tunnel', rows.length > 0);
+  await runPsql(stage, passfile);
+  return { session, url, connect, client };
+}
+
+/** With psql too, where it is installed. */
+async function runPsql(stage: Stage, found: RegExpExecArray): Promise<void> {
+  const psql = findOnPath('psql');
+  if (psql === undefined) return stage.say('(psql is not installed here; it would work in the same way.)');
+  const [, passfile = '', host = '', port = '', user = '', database = ''] = found;
+  const sql = 'select status, count(*) from orders group by status order by status';
+  const finished = await stage.run({
+    argv: [psql, '-X', '-h', host, '-p', port, '-U', user, '-c', sql, database],
+    shown: `psql -h ${host} -p ${port} -U ${user} -c ${quote(sql)} ${database}`,
+    env: neutralEnvironment({ PGPASSFILE: passfile, PGCONNECT_TIMEOUT: '20' }),
+  });
+  await stage.check('psql works through the same port', finished.stdout.includes('status'));
+}
+
+async function actRefusal({ stage, stack }: Play, { client }: Tunnel): Promise<void> {
+  await stage.act(
+    'What policy does not allow never reaches the database',
+    "Each statement is parsed with PostgreSQL's own grammar before it is forwarded. Erin's role may read and write " +
+      'rows, but not change the schema; hiding the DROP behind another statement does not help.',
+  );
+  for (const sql of ['drop table payments', 'select 1; drop table payments cascade']) {
+    await stage.showCommand(`client.query(${JSON.stringify(sql)})`);
+    const error = await client.query(sql).then(
+      () => undefined,
+      (reason: unknown) => reason as { code?: string; message?: string; detail?: string },
+    );
+    await stage.show(`ERROR ${error?.code}: ${error?.message}\n${error?.detail}`);
+    await stage.check('it was refused with the rule that decided', error?.code === '42501' && /Rule: /.test(error.detail ?? ''));
+  }
+  const { rows } = await client.query('select count(*)::int as payments from payments');
+  await stage.show(JSON.stringify(rows));
+  await stage.check('the table is still there and the session goes on', rows[0]?.payments > 0 && stack.relayPid() > 0);
+}
+
+async function actExec({ stage, gate }: Play): Promise<void> {
+  await stage.act(
+    'The same for scripts',
+    'gate exec runs one text and prints its result as a table, JSON, NDJSON or CSV. Its exit code tells what happened: ' +
+      '0 done, 3 refused by policy, 9 an SQL error.',
+  );
+  const reason = ['--reason', 'OPS-4711: refund check'];
+  const done = await stage.run(
+    gate('engineer', 'exec', 'prod-db', '--sql', 'select id, name, country from customers order by id limit 3', ...reason),
+  );
+  await stage.check('three customers came back', done.stdout.includes('3 rows'));
+  const refused = await stage.run(gate('engineer', 'exec', 'prod-db', '--sql', 'truncate payments; drop schema public', ...reason), 3);
+  await stage.check('a refusal has an exit code of its own', refused.exitCode === 3);
+}
+
+async function actReplay({ stage, gate }: Play, session: string): Promise<void> {
+  await stage.act(
+    'Oana sees who asked, why, and what came of it',
+    'Every statement was on disk before it was forwarded, with the person, the reason and the decision. Auditors list ' +
+      'and replay sessions; others see only their own.',
+  );
+  const list = await stage.run(gate('operator', 'sessions', 'list'));
+  await stage.check("Erin's sessions are listed with her reason", list.stdout.includes(session) && list.stdout.includes('OPS-4711'));
+  const replay = await stage.run(gate('operator', 'sessions', 'replay', session));
+  await stage.check(
+    'the replay shows the person, the reason, the statements and the refusal',
+    ['engineer', 'OPS-4711', 'join customers', 'drop table payments', 'prod-db/engineer/allow'].every((text) => replay.stdout.includes(text)),
+  );
+}
+
+function quote(word: string): string {
+  return /^[\w./:=-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
