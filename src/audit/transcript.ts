@@ -137,7 +137,7 @@ class Transcript {
       const prompt = this.#style('prompt', index === 0 ? prompts[0] : prompts[1]);
       return `${index === 0 ? this.#head(time, event.statement) : margin}${prompt}${this.#style('sql', line)}\n`;
     });
-    if (event.redacted) lines.push(this.#under('note', 'its literals were not recorded: it sets a password'));
+    if (event.redacted) lines.push(this.#under('note', 'its literals were not recorded: it may hold a secret'));
     event.parameters?.forEach((parameter, index) => {
       lines.push(`${margin}${this.#style('label', `$${index + 1} =`)} ${showParameter(parameter)}\n`);
     });

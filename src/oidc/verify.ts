@@ -1,7 +1,8 @@
 /** The relay's half of OpenID Connect: an access token to a Principal, or a refusal that says what is wrong with it. */
-import { createRemoteJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose';
-import { GateError, messageOf } from '../errors/errors.ts';
+import { errors, jwtVerify, type JWTPayload } from 'jose';
+import { GateError } from '../errors/errors.ts';
 import type { Principal } from '../principal/principal.ts';
+import { IssuerKeys } from './issuer-keys.ts';
 
 export type IssuerSettings = {
   /** Exactly as in the token's `iss`. */
@@ -10,30 +11,37 @@ export type IssuerSettings = {
   readonly algorithms: readonly string[];
   readonly groupsClaim: string;
   readonly nameClaim: string;
+  /**
+   * `at+jwt`: only tokens that say by RFC 9068 that they are access tokens. Without it, also such that say nothing
+   * about their kind and bear no mark of an ID token; some providers do not follow the RFC.
+   */
+  readonly tokenType?: 'at+jwt' | undefined;
 };
 
 export type VerifiedToken = { readonly principal: Principal; readonly expiresAt: Date };
 
 /** Longest token that is looked at. */
 export const tokenLengthMax = 16 * 1024;
-const clockToleranceSeconds = 30;
-/** A token whose key is not known makes the relay fetch the issuer's keys again at most this often. */
-const keyRefreshMs = 30_000;
-const fetchTimeoutMs = 5000;
+export const clockToleranceSeconds = 30;
+/** From `iat` to `exp`. Whoever steals a token should not have it for ever. */
+export const tokenLifetimeSecondsMax = 24 * 3600;
+
+/** Claims that OpenID Connect Core puts into ID tokens only (sections 2 and 3.3.2.11). */
+const idTokenClaims = ['nonce', 'at_hash', 'c_hash', 's_hash'] as const;
 
 /** Verifies tokens of one issuer. Its keys are fetched when first needed and again when an unknown one turns up. */
 export class TokenVerifier {
   readonly #settings: IssuerSettings;
-  #keys: JWTVerifyGetKey | undefined;
-  #discovery: Promise<JWTVerifyGetKey> | undefined;
+  readonly #keys: IssuerKeys;
 
   constructor(settings: IssuerSettings) {
     this.#settings = settings;
+    this.#keys = new IssuerKeys(settings.url);
   }
 
-  /** Whether the issuer's metadata could be read; tries again if it could not. */
+  /** Whether the issuer's metadata and keys could be read; tries again if they could not. */
   async isReady(): Promise<boolean> {
-    return this.#loadKeys().then(
+    return this.#keys.load().then(
       () => true,
       () => false,
     );
@@ -42,92 +50,76 @@ export class TokenVerifier {
   /** Fails with `login-required`, or `issuer-unreachable` when the keys to judge by cannot be had. */
   async verify(token: string): Promise<VerifiedToken> {
     if (token.length > tokenLengthMax) throw refuse(`the token is longer than ${tokenLengthMax} characters`);
-    const keys = await this.#loadKeys();
     try {
-      const { payload } = await jwtVerify(token, keys, {
+      const { payload, protectedHeader } = await jwtVerify(token, this.#keys.get, {
         issuer: this.#settings.url,
         audience: this.#settings.audience,
         algorithms: [...this.#settings.algorithms],
         requiredClaims: ['exp', 'iat', 'sub'],
         clockTolerance: clockToleranceSeconds,
       });
+      this.#checkType(protectedHeader.typ, payload);
       return this.#toPrincipal(payload);
     } catch (error) {
       throw explain(error);
     }
   }
 
+  /** An ID token is for the client that asked for it, and must open nothing here even if the audiences are the same. */
+  #checkType(typ: unknown, payload: JWTPayload): void {
+    const type = String(typ ?? 'JWT').toLowerCase().replace(/^application\//, '');
+    if (type === 'at+jwt') return;
+    if (type !== 'jwt') throw refuse(`a token of type ${JSON.stringify(typ)} is not an access token`);
+    if (this.#settings.tokenType === 'at+jwt') throw refuse('the token does not say that it is an access token (at+jwt)');
+    const mark = idTokenClaims.find((claim) => payload[claim] !== undefined);
+    if (mark !== undefined) throw refuse(`the token is an ID token (it has the claim "${mark}"), not an access token`);
+    // Keycloak says Bearer, ID, Refresh or Offline here, each signed with the same key.
+    const inner = payload['typ'];
+    if (inner !== undefined && inner !== 'Bearer') throw refuse(`a token of type ${JSON.stringify(inner)} is not an access token`);
+  }
+
   #toPrincipal(payload: JWTPayload): VerifiedToken {
     const { groupsClaim, nameClaim, url } = this.#settings;
+    const { sub, iat = 0, exp = 0 } = payload;
+    if (typeof sub !== 'string' || sub === '') throw refuse('the token names nobody: its claim "sub" is not a text');
+    if (iat * 1000 > Date.now() + clockToleranceSeconds * 1000) throw refuse('the token was issued in the future');
+    if (exp - iat > tokenLifetimeSecondsMax) {
+      throw refuse(`the token is valid for longer than ${tokenLifetimeSecondsMax / 3600} hours`);
+    }
     const groups = payload[groupsClaim];
     // An absent claim is not an empty one: Entra leaves it out above 200 groups.
     if (!Array.isArray(groups) || groups.some((group) => typeof group !== 'string')) {
       throw refuse(`the token has no list of groups in its claim "${groupsClaim}"`);
     }
-    const issuedAt = payload.iat as number;
-    if (issuedAt * 1000 > Date.now() + clockToleranceSeconds * 1000) throw refuse('the token was issued in the future');
     const name = payload[nameClaim];
     return {
       principal: {
         issuer: url,
-        subject: payload.sub as string,
+        subject: sub,
         kind: 'human',
-        name: typeof name === 'string' && name !== '' ? name : (payload.sub as string),
+        name: typeof name === 'string' && name !== '' ? name : sub,
         groups: groups as string[],
       },
-      expiresAt: new Date((payload.exp as number) * 1000),
+      expiresAt: new Date(exp * 1000),
     };
-  }
-
-  #loadKeys(): Promise<JWTVerifyGetKey> {
-    if (this.#keys !== undefined) return Promise.resolve(this.#keys);
-    this.#discovery ??= this.#discover()
-      .then((keys) => (this.#keys = keys))
-      .finally(() => (this.#discovery = undefined));
-    return this.#discovery;
-  }
-
-  /** OpenID Connect Discovery 1.0, section 4; the issuer in the document must be the configured one. */
-  async #discover(): Promise<JWTVerifyGetKey> {
-    const { url } = this.#settings;
-    try {
-      const response = await fetch(`${url.replace(/\/$/, '')}/.well-known/openid-configuration`, {
-        redirect: 'error',
-        signal: AbortSignal.timeout(fetchTimeoutMs),
-      });
-      if (!response.ok) throw new Error(`it answered ${response.status}`);
-      const metadata = (await response.json()) as { issuer?: unknown; jwks_uri?: unknown };
-      if (metadata.issuer !== url) throw new Error(`it calls itself ${String(metadata.issuer)}`);
-      return createRemoteJWKSet(new URL(String(metadata.jwks_uri)), {
-        cooldownDuration: keyRefreshMs,
-        timeoutDuration: fetchTimeoutMs,
-      });
-    } catch (error) {
-      throw unreachable(url, error);
-    }
   }
 }
 
 function explain(error: unknown): unknown {
   if (error instanceof GateError) return error;
   if (error instanceof errors.JWTExpired) return refuse('the token has expired');
-  if (error instanceof errors.JWTClaimValidationFailed) return refuse(`the token's claim "${error.claim}" is not what this relay accepts`);
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    const problem = error.reason === 'missing' ? 'is missing' : 'is not what this relay accepts';
+    return refuse(`the token's claim "${error.claim}" ${problem}`);
+  }
   if (error instanceof errors.JOSEAlgNotAllowed) return refuse('the token is signed with an algorithm that this relay does not accept');
   if (error instanceof errors.JWSSignatureVerificationFailed) return refuse("the token's signature does not verify");
-  if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys) {
-    return refuse('the token is signed with a key that the issuer does not publish');
-  }
-  if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) return unreachable('the issuer', error);
-  return refuse('the token is not a signed token of the configured issuer');
+  if (error instanceof errors.JWKSNoMatchingKey) return refuse('the token is signed with a key that the issuer does not publish');
+  if (error instanceof errors.JWKSMultipleMatchingKeys) return refuse('the token does not say which key of the issuer signed it');
+  if (error instanceof errors.JOSENotSupported) return refuse('the token asks for an extension that this relay does not know');
+  return refuse('the token is malformed', error);
 }
 
-function refuse(reason: string): GateError {
-  return new GateError('login-required', reason, { hint: 'Run gate login.' });
-}
-
-function unreachable(issuer: string, cause: unknown): GateError {
-  return new GateError('issuer-unreachable', `cannot read the keys of ${issuer}: ${messageOf(cause)}`, {
-    cause,
-    hint: 'No new grants are given until the issuer answers; running sessions go on.',
-  });
+function refuse(reason: string, cause?: unknown): GateError {
+  return new GateError('login-required', reason, { hint: 'Run gate login.', cause });
 }

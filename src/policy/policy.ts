@@ -5,27 +5,38 @@ import { statementKinds } from '../sql/kind.ts';
 import { parseDuration } from './duration.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
 
-/** Names of targets and roles: they appear in URLs, file names and error texts. */
-export const Name = z.string().check(z.regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'write a name of a-z, 0-9, ".", "_" and "-"'));
+/**
+ * Names of targets and roles: they appear in URLs, file names and error texts. One of digits alone would lose its place
+ * in the order of the file, because JavaScript sorts such keys first.
+ */
+export const Name = z
+  .string()
+  .check(
+    z.regex(/^(?!\d+$)[a-z0-9][a-z0-9._-]{0,62}$/, 'write a name of a-z, 0-9, ".", "_" and "-", not of digits alone'),
+  );
 
 /** "90s", "30m", "8h" → seconds. */
 export const Duration = z.pipe(
-  z.string().check(z.regex(/^\d{1,6}[smh]$/, 'write a duration like 90s, 30m or 8h')),
+  z.string().check(z.regex(/^[1-9]\d{0,5}[smh]$/, 'write a duration like 90s, 30m or 8h')),
   z.transform((text: string) => parseDuration(text) ?? 0),
 );
 
+const Group = z.string().check(z.minLength(1));
+
 const Role = z.strictObject({
   /** Any of these groups may take the role. */
-  groups: z.array(z.string()).check(z.minLength(1, 'name at least one group')),
+  groups: z.array(Group).check(z.minLength(1, 'name at least one group')),
   /** The statement kinds that the role may run; everything else is refused. */
-  allow: z.array(z.enum(statementKinds, `write kinds out of ${statementKinds.join(', ')}`)).check(z.minLength(1)),
+  allow: z
+    .array(z.enum(statementKinds, `write kinds out of ${statementKinds.join(', ')}`))
+    .check(z.minLength(1, 'name at least one kind')),
   require: z._default(z.array(z.enum(['reason'])), []),
   maxDuration: z._default(Duration, 3600),
 });
 
 const File = z.strictObject({
   /** Groups that may list and replay everybody's sessions; others see their own. */
-  auditors: z._default(z.array(z.string()), []),
+  auditors: z._default(z.array(Group), []),
   targets: z.record(Name, z.strictObject({ roles: z.record(Name, Role) })),
 });
 

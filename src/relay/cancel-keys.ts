@@ -6,12 +6,12 @@ export type CancelTarget = { readonly session: string; cancel(): void };
 export class CancelKeys {
   readonly #byPid = new Map<number, { readonly key: Buffer; readonly target: CancelTarget }>();
 
-  /** A key for BackendKeyData: a made-up process id and four secret bytes, as protocol 3.0 has room for. */
-  issue(target: CancelTarget): { readonly pid: number; readonly key: Buffer } {
+  /** A key for BackendKeyData: a made-up process id and secret bytes, as many as the protocol version has room for. */
+  issue(target: CancelTarget, protocolMinor: number): { readonly pid: number; readonly key: Buffer } {
     let pid: number;
     do pid = randomInt(1, 0x7fffffff);
     while (this.#byPid.has(pid));
-    const key = randomBytes(4);
+    const key = randomBytes(protocolMinor >= 2 ? 32 : 4);
     this.#byPid.set(pid, { key, target });
     return { pid, key };
   }

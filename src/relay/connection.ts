@@ -39,6 +39,9 @@ export class Connection implements SessionConnection {
   #isTerminating = false;
   #ending: Promise<void> | undefined;
   #isTunnelClosed = false;
+  #resolveEnded: () => void = () => undefined;
+  /** Resolves when the end is on record. */
+  readonly ended = new Promise<void>((resolve) => (this.#resolveEnded = resolve));
 
   constructor(session: LiveSession, tunnel: () => Tunnel, clientAddress: string) {
     this.#session = session;
@@ -57,10 +60,9 @@ export class Connection implements SessionConnection {
       if (startup === undefined) return;
       if (startup.kind === 'cancel') {
         this.#session.cancelKeys.use(this.#session.id, startup.pid, startup.key);
-        this.#tunnel().close(1000, '');
-        return;
+        return await this.end(undefined, '');
       }
-      await this.#logIn(startup.parameters);
+      await this.#logIn(startup.parameters, startup.minor);
     } catch (error) {
       await this.end(asGateError(error), 'the login failed');
     } finally {
@@ -73,8 +75,9 @@ export class Connection implements SessionConnection {
     try {
       return await readStartup(this.#queue, (bytes) => this.#write(bytes));
     } catch (error) {
-      this.#isTunnelClosed = true;
       this.#tunnel().close(asGateError(error).closeCode, messageOf(error));
+      this.#isTunnelClosed = true;
+      await this.end(undefined, messageOf(error));
       return undefined;
     }
   }
@@ -95,7 +98,7 @@ export class Connection implements SessionConnection {
     if (!this.#isTerminating) void this.end(undefined, 'the client went away');
   }
 
-  async #logIn(parameters: ReadonlyMap<string, string>): Promise<void> {
+  async #logIn(parameters: ReadonlyMap<string, string>, protocolMinor: number): Promise<void> {
     const session = this.#session;
     checkLogin(session, parameters);
     const applicationName = parameters.get('application_name');
@@ -122,7 +125,7 @@ export class Connection implements SessionConnection {
         backendPid: upstream.pid,
       },
     ]);
-    const { pid, key } = session.cancelKeys.issue({ session: session.id, cancel: () => this.#cancel() });
+    const { pid, key } = session.cancelKeys.issue({ session: session.id, cancel: () => this.#cancel() }, protocolMinor);
     this.#cancelPid = pid;
     this.#startPumps(upstream);
     const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
@@ -199,7 +202,7 @@ export class Connection implements SessionConnection {
    * message (severity FATAL), at the border of a message if the server's stream reaches one in time.
    */
   end(error: GateError | undefined, reason: string): Promise<void> {
-    this.#ending ??= this.#end(error, reason);
+    this.#ending ??= this.#end(error, reason).finally(this.#resolveEnded);
     return this.#ending;
   }
 

@@ -5,6 +5,7 @@ import { decide, type Decision } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { ParsedSql } from '../sql/parser.ts';
+import { cutAtSecret, namesSecret } from '../sql/secrets.ts';
 import type { Statement } from '../sql/statement.ts';
 import type { StatementParser } from './parsing.ts';
 import type { Pending, Portal, Prepared } from './pending.ts';
@@ -27,6 +28,9 @@ export type GatekeeperOptions = {
   readonly pending: Pending;
 };
 
+/** Of a text that could not be examined this much is recorded. */
+const unexaminedSqlMax = 2000;
+
 export class Gatekeeper {
   readonly #options: GatekeeperOptions;
 
@@ -41,7 +45,9 @@ export class Gatekeeper {
       parsed = await this.#options.parser.parse(sql);
     } catch (error) {
       if (!(error instanceof GateError)) throw error;
-      return refused({ ...emptyPrepared, sql: sql.slice(0, 2000), isRedacted: true }, error);
+      const start = sql.slice(0, unexaminedSqlMax);
+      const isRedacted = namesSecret(sql);
+      return refused({ ...emptyPrepared, sql: isRedacted ? cutAtSecret(start) : start, isRedacted }, error);
     }
     const base = { ...emptyPrepared, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
     if (!parsed.ok) {

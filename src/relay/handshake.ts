@@ -59,13 +59,18 @@ export class ByteQueue {
 
   /** Everything that came and was not taken. */
   get rest(): Buffer {
+    if (this.#error !== undefined) throw this.#error;
     return this.#bytes;
   }
 }
 
 export type Handshake =
   | { readonly kind: 'cancel'; readonly pid: number; readonly key: Buffer }
-  | { readonly kind: 'startup'; readonly parameters: ReadonlyMap<string, string> };
+  /** `minor`: of protocol 3, as agreed. */
+  | { readonly kind: 'startup'; readonly minor: number; readonly parameters: ReadonlyMap<string, string> };
+
+/** Protocol 3.2 (PostgreSQL 18) brings cancel keys of any length up to 256 bytes, and nothing else. */
+export const protocolMinorMax = 2;
 
 /**
  * Reads up to the start-up packet. SSLRequest and GSSENCRequest are answered with 'N': the way here is the tunnel,
@@ -83,8 +88,9 @@ export async function readStartup(queue: ByteQueue, write: (bytes: Buffer) => vo
     if (packet.kind === 'cancel') return packet;
     if (packet.kind === 'startup') {
       const unknownOptions = [...packet.parameters.keys()].filter((name) => name.startsWith('_pq_.'));
-      if (packet.minor > 0 || unknownOptions.length > 0) write(encodeNegotiateProtocolVersion(0, unknownOptions));
-      return packet;
+      const minor = Math.min(packet.minor, protocolMinorMax);
+      if (packet.minor > minor || unknownOptions.length > 0) write(encodeNegotiateProtocolVersion(minor, unknownOptions));
+      return { ...packet, minor };
     }
     if (refused.has(packet.kind)) throw new GateError('protocol-violation', 'encryption was asked for twice');
     refused.add(packet.kind);

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 import type { Event, Parameter } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
-import type { SessionCounts } from '../grant/grant.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Run } from './pending.ts';
 
@@ -20,11 +19,12 @@ export class Journal {
   /** Outcomes that could not be written; they go first when the log can be written again. */
   #backlog: Event[] = [];
 
-  constructor(session: string, recorder: Recorder, counts: SessionCounts) {
+  /** `last`: the highest numbers on record, after which numbering goes on. */
+  constructor(session: string, recorder: Recorder, last: { lastConnection: number; lastStatement: number }) {
     this.session = session;
     this.#recorder = recorder;
-    this.#connections = counts.connections;
-    this.#statements = counts.statements;
+    this.#connections = last.lastConnection;
+    this.#statements = last.lastStatement;
   }
 
   nextConnection(): number {

@@ -17,6 +17,8 @@ export interface SessionConnection {
   /** Resolves when the login is done, or has failed. */
   serve(): Promise<void>;
   end(error: GateError | undefined, reason: string): Promise<void>;
+  /** Resolves when the end is on record. */
+  readonly ended: Promise<void>;
 }
 
 export type SessionServices = {
@@ -89,11 +91,8 @@ export class LiveSession {
       );
     }
     this.#connections.add(connection);
+    void connection.ended.then(() => this.#connections.delete(connection));
     await connection.serve();
-  }
-
-  forget(connection: SessionConnection): void {
-    this.#connections.delete(connection);
   }
 
   get connectionCount(): number {

@@ -52,7 +52,7 @@ export class StatementParser {
     const worker = (this.#worker ??= this.#start());
     const finish = (settle: () => void, isWorkerSound: boolean) => {
       clearTimeout(deadline);
-      worker.removeAllListeners();
+      worker.off('message', onMessage).off('error', onBroken).off('exit', onBroken);
       if (isWorkerSound) worker.unref();
       else {
         this.#worker = undefined;
@@ -62,14 +62,14 @@ export class StatementParser {
       settle();
       this.#next();
     };
-    const deadline = setTimeout(() => finish(() => job.reject(new ParserBroken('deadline')), false), parseDeadlineMs);
-    worker.ref();
-    worker.once('message', (parsed: ParsedSql | null) => {
-      if (parsed === null) finish(() => job.reject(new ParserBroken('worker')), false);
+    const deadline = setTimeout(() => onBroken('the deadline'), parseDeadlineMs);
+    const onMessage = (parsed: ParsedSql | null) => {
+      if (parsed === null) onBroken('the parser');
       else finish(() => job.resolve(parsed), true);
-    });
-    worker.once('error', (error) => finish(() => job.reject(new ParserBroken(error)), false));
-    worker.once('exit', () => finish(() => job.reject(new ParserBroken('exit')), false));
+    };
+    const onBroken = (cause: unknown) => finish(() => job.reject(new ParserBroken(cause)), false);
+    worker.ref();
+    worker.on('message', onMessage).on('error', onBroken).on('exit', onBroken);
     worker.postMessage(job.sql);
   }
 

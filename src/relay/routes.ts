@@ -1,6 +1,5 @@
 /** The HTTP API: what each path takes and answers. Every request but the public ones carries an access token. */
 import { Hono, type Context } from 'hono';
-import { stream } from 'hono/streaming';
 import type * as z from 'zod/mini';
 import {
   GrantRequest,
@@ -12,6 +11,7 @@ import {
   type TargetInfo,
   type WhoAmI,
 } from '../api/api.ts';
+import type { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
 import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
@@ -87,9 +87,9 @@ export function createRoutes(options: RoutesOptions): Hono {
   app.get('/v1/sessions/:id/entries', async (context) => {
     const { principal } = await caller(context);
     const { id } = await sessions.find(principal, context.req.param('id'));
-    context.header('content-type', 'application/x-ndjson');
-    return stream(context, async (body) => {
-      for await (const entry of recorder.entries(id)) await body.write(`${JSON.stringify(entry)}\n`);
+    // An error in the middle breaks the answer off, so that a reader never takes a part for the whole.
+    return context.body(ReadableStream.from(encodeEntries(recorder.entries(id))), 200, {
+      'content-type': 'application/x-ndjson',
     });
   });
   app.post('/v1/sessions/:id/end', async (context) => {
@@ -106,6 +106,10 @@ export function createRoutes(options: RoutesOptions): Hono {
     return sendError(context, known);
   });
   return app;
+}
+
+async function* encodeEntries(entries: AsyncIterable<AuditEntry>): AsyncGenerator<Uint8Array> {
+  for await (const entry of entries) yield Buffer.from(`${JSON.stringify(entry)}\n`);
 }
 
 /** The caller of a request. Fails with `login-required`. */

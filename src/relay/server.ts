@@ -99,6 +99,8 @@ function refuseUpgrade(socket: Duplex, error: unknown, log: RelayLog): void {
   const known = error instanceof GateError ? error : new GateError('internal', 'the relay failed on this request');
   if (known.code === 'internal') log.error({ err: error }, 'upgrade failed');
   const body = JSON.stringify(errorBody(known));
+  // Past the upgrade no timeout of the HTTP server applies, so a peer that keeps its half open is not waited for.
+  socket.once('finish', () => socket.destroy());
   socket.end(
     `HTTP/1.1 ${known.httpStatus} ${known.code}\r\nContent-Type: application/json\r\nConnection: close\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
@@ -111,10 +113,7 @@ function serve(session: LiveSession, webSocket: WebSocket, request: IncomingMess
   const tunnel = new Tunnel(webSocket, {
     onData: (bytes) => connection.onData(bytes),
     onDrain: () => connection.onDrain(),
-    onClose: () => {
-      connection.onTunnelClosed();
-      session.forget(connection);
-    },
+    onClose: () => connection.onTunnelClosed(),
   });
   session.serve(connection).catch((error: unknown) => {
     log.error({ err: error, session: session.id }, 'connection failed');

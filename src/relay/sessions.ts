@@ -211,7 +211,7 @@ export class Sessions {
     const { config, recorder, services } = this.#options;
     const target = config.targets.get(session.grant.target);
     if (target === undefined) throw new GateError('target-unknown', `the target "${session.grant.target}" is not configured`);
-    return new LiveSession(session, target, new Journal(session.id, recorder, recorder.counts(session.id)), services);
+    return new LiveSession(session, target, new Journal(session.id, recorder, recorder.lastNumbers(session.id)), services);
   }
 
   #admitLive(session: Session, live: LiveSession): void {

@@ -60,7 +60,7 @@ function redact(library: LibpgQuery, sql: string, offsets: readonly number[]): s
 /** The message quotes the text where the error is; it is recorded as the reason, so it must not quote a secret. */
 function hideNear(message: string, sql: string): string {
   const near = / at or near "([\s\S]*)"$/.exec(message);
-  if (near === null || !(/['"$]/.test(near[1] as string) || namesSecret(sql))) return message;
+  if (near === null || !(/['"$]|^--|^\/\*/.test(near[1] as string) || namesSecret(sql))) return message;
   return message.slice(0, near.index);
 }
 

@@ -5,7 +5,7 @@ const secretName = /passw|passphrase|passcode|secret|token|credential|conninfo|p
 
 /** Credentials inside a literal: a connection string, a URL, a statement in a function's body, a key file. */
 const secretText =
-  /passw(?:or)?d\s*=|:\/\/[^\s/:@']{1,200}:[^\s@']{1,200}@|passw(?:or)?d\s{1,20}(?:'|\$|E')|bearer\s{1,20}[\w.-]{20}|-----BEGIN [A-Z ]{0,20}PRIVATE KEY/i;
+  /passw(?:or)?d\s*=|:\/\/[^\s/:@']{1,200}:[^\s/@']{1,200}@|passw(?:or)?d\s{1,20}(?:'|\$|E')|bearer\s{1,20}[\w.-]{20}|-----BEGIN [A-Z ]{0,20}PRIVATE KEY/i;
 
 export function isSecretName(name: string): boolean {
   return secretName.test(name);

@@ -30,7 +30,7 @@ const guarded = new RegExp(
     'ignore_invalid_pages|ignore_system_indexes|jit_\\w+_support|jit_dump_bitcode|lo_compat_privileges|log_\\w+',
     'max_stack_depth|post_auth_delay|session_preload_libraries|local_preload_libraries|session_replication_role',
     'temp_file_limit|trace_\\w+|track_\\w+|update_process_title|wal_\\w+|zero_damaged_pages',
-    '(?:pgaudit|auto_explain|pg_stat_statements|set_user|pg_hint_plan|anon|pgsodium|supautils|sepgsql)\\..*',
+    '(?:pgaudit|auto_explain|pg_stat_statements|set_user|pg_hint_plan|anon|pgsodium|supautils|sepgsql|pgcrypto|plpgsql|pltclu?|plperl)\\..*',
   ].join('|')})$`,
 );
 

@@ -7,13 +7,26 @@ import { frameLine, parseJson, unframeLine } from '../audit/line.ts';
 import type { SegmentEnd } from '../audit/segment.ts';
 import type { SessionCounts } from '../grant/grant.ts';
 
+/** The highest numbers that a session's entries bear. A number whose record failed is passed over for good. */
+export type LastNumbers = { readonly lastConnection: number; readonly lastStatement: number };
+
 /** The end of a session's chain after some entry. `statements` counts the refused ones too. */
-export type Tip = SessionCounts & { readonly seq: number; readonly hash: string; readonly isClosed: boolean };
+export type Tip = SessionCounts &
+  LastNumbers & { readonly seq: number; readonly hash: string; readonly isClosed: boolean };
 
 /** Bytes `from` to `to` of a segment hold entries of the session, perhaps with those of others between them. */
 export type Span = { readonly segment: number; readonly from: number; readonly to: number };
 
-const emptyTip: Tip = { seq: 0, hash: '', isClosed: false, connections: 0, statements: 0, refused: 0 };
+const emptyTip: Tip = {
+  seq: 0,
+  hash: '',
+  isClosed: false,
+  connections: 0,
+  statements: 0,
+  refused: 0,
+  lastConnection: 0,
+  lastStatement: 0,
+};
 
 export function advanceTip(tip: Tip, event: AuditEntry['event'], hash: string): Tip {
   const isStatement = event.kind === 'statement';
@@ -24,6 +37,8 @@ export function advanceTip(tip: Tip, event: AuditEntry['event'], hash: string): 
     connections: tip.connections + (event.kind === 'connection.open' ? 1 : 0),
     statements: tip.statements + (isStatement ? 1 : 0),
     refused: tip.refused + (isStatement && event.effect === 'deny' ? 1 : 0),
+    lastConnection: Math.max(tip.lastConnection, event.kind === 'connection.open' ? event.connection : 0),
+    lastStatement: Math.max(tip.lastStatement, isStatement ? event.statement : 0),
   };
 }
 
@@ -69,6 +84,8 @@ const SavedTip = z.object({
   connections: z.number(),
   statements: z.number(),
   refused: z.number(),
+  lastConnection: z.number(),
+  lastStatement: z.number(),
 });
 
 const SavedIndex = z.object({

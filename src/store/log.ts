@@ -17,6 +17,7 @@ import {
   type SessionState,
   type Span,
   type Tip,
+  type LastNumbers,
 } from './log-index.ts';
 import { damaged, readLines } from './log-reader.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
@@ -49,6 +50,8 @@ export interface Log extends Recorder {
   entries(session: string): AsyncIterable<AuditEntry>;
   /** Of what is durable; `statements` includes the refused ones. All zero for an unknown session. */
   counts(session: string): SessionCounts;
+  /** Where numbering goes on after a restart. All zero for an unknown session. */
+  lastNumbers(session: string): LastNumbers;
   /** The sessions without a `session.close`, oldest first. */
   openSessions(): string[];
   /** Writes what waits, then lets go of the files. Later calls of `record` are rejected. */
@@ -190,6 +193,11 @@ class FileLog implements Log {
   counts(session: string): SessionCounts {
     const { connections = 0, statements = 0, refused = 0 } = this.#sessions.get(session)?.durable ?? {};
     return { connections, statements, refused };
+  }
+
+  lastNumbers(session: string): LastNumbers {
+    const { lastConnection = 0, lastStatement = 0 } = this.#sessions.get(session)?.durable ?? {};
+    return { lastConnection, lastStatement };
   }
 
   openSessions(): string[] {

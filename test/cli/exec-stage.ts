@@ -3,6 +3,7 @@ import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createRelayClient, type RelayClient } from '../../src/client/relay-client.ts';
 import { approveDevice } from '../../src/dev/device-page.ts';
 import { startStack, type Stack } from '../../src/dev/stack.ts';
 import { startDeviceLogin } from '../../src/oidc/device-login.ts';
@@ -18,6 +19,7 @@ export type ExecStage = {
   start(account: string | undefined, words: readonly string[], more?: NodeJS.ProcessEnv): ChildProcessWithoutNullStreams;
   /** The same to its end, with `input` on stdin. */
   run(account: string | undefined, words: readonly string[], input?: string): Promise<Ended>;
+  relayOf(account: string): RelayClient;
   /** `gate exec prod-db --reason …` as the engineer. */
   exec(sql: string, ...flags: readonly string[]): Promise<Ended>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -53,6 +55,10 @@ export async function startExecStage(): Promise<ExecStage> {
     directory,
     start,
     run,
+    relayOf: (account) => {
+      const config = { directory, relay: stack.relayUrl, isKeychainWanted: false, token: tokens.get(account) ?? '' };
+      return createRelayClient(config, { warn: () => undefined });
+    },
     exec: (sql, ...flags) => run('engineer', ['exec', 'prod-db', '--reason', 'testing', '--sql', sql, ...flags]),
     [Symbol.asyncDispose]: async () => {
       await stack.stop();
@@ -77,10 +83,10 @@ async function logIn(issuer: string, account: string): Promise<string> {
   return (await device.wait(AbortSignal.timeout(60_000))).accessToken;
 }
 
-/** The most memory that a living process has had at once, in MiB. */
+/** The most memory that a process has had at once, in MiB; 0 when it is gone. */
 export async function peakMemoryMiB(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) / 1024;
 }
 
 /** Waits until a condition holds; fails with its description after longer than any machine needs. */

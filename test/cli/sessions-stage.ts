@@ -43,8 +43,21 @@ export type Stage = {
 };
 
 export async function startStage(): Promise<Stage> {
-  const scratch = await mkdtemp(join(tmpdir(), 'gate-sessions-test-'));
   const stack = await startStack({ program: [process.execPath, program] });
+  const scratch = await mkdtemp(join(tmpdir(), 'gate-sessions-test-'));
+  const stop = async () => {
+    await stack.stop();
+    await rm(scratch, { recursive: true, force: true });
+  };
+  try {
+    return { ...(await setStage(stack, scratch)), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function setStage(stack: Stack, scratch: string): Promise<Omit<Stage, 'stop'>> {
   const people = await logInAll(stack, scratch);
   const relayOf = (account: Account) => createRelayClient(people[account].config, { warn: () => undefined });
   const worked = await work(relayOf('engineer'), longReason, async (client) => {
@@ -75,10 +88,6 @@ export async function startStage(): Promise<Stage> {
     entriesOf: (id) => readEntries(relayOf('operator'), id),
     gate: (account, ...argv) => start(account, argv).ended,
     start,
-    stop: async () => {
-      await stack.stop();
-      await rm(scratch, { recursive: true, force: true });
-    },
   };
 }
 

@@ -48,9 +48,9 @@ const harmless = new RegExp(
     'pg_stat_get_\\w+|pg_stat_have_stats|pg_stat_clear_snapshot|pg_stat_force_next_flush|pg_xact_\\w+|txid_\\w+|pg_export_snapshot',
     // Extensions: checks, statistics, the session's own limits, the session's certificate.
     'bt_index_\\w+|gin_index_check|verify_heapam|pgstat\\w+|pg_relpages|pgrowlocks|pg_freespace|pg_visibility\\w*|pg_check_\\w+|ssl_\\w+',
-    'pg_stat_statements\\w*|pg_buffercache_(?:pages|numa_pages|summary|usage_counts|os_pages)|isn_weak|set_limit|\\w+_validator',
+    'pg_stat_statements\\w*|pg_buffercache_(?:pages|numa_pages|summary|usage_counts|os_pages)|isn_weak|set_limit|file_fdw_validator|plpgsql_validator',
     // They take pages as bytes, which only other functions give.
-    'brin_(?:metapage_info|page_items|page_type|revmap_data)|gin_\\w+_info|gin_leafpage_items|gist_\\w+|hash_\\w+|heap_tuple_infomask_flags|page_\\w+',
+    'brin_(?:metapage_info|page_items|page_type|revmap_data)|gin_\\w+_info|gin_leafpage_items|gist_\\w+|hash_(?:metapage_info|page_\\w+)|heap_tuple_infomask_flags|page_\\w+',
   ].join('|')})$`,
 );
 

@@ -109,17 +109,18 @@ function cellOf(value: string | null): Cell {
 }
 
 function formatHead(columns: readonly Column[]): string {
+  if (columns.length === 0) return '--\n';
   const heads = columns.map(({ head, width }) => {
     const blanks = width - widthOf(head);
     const left = Math.floor(blanks / 2);
     return ` ${' '.repeat(left)}${head}${' '.repeat(blanks - left)} `;
   });
-  return `${heads.join('|')}\n${columns.map(({ width }) => '-'.repeat(width + 2)).join('+') || '--'}\n`;
+  return `${heads.join('|')}\n${columns.map(({ width }) => '-'.repeat(width + 2)).join('+')}\n`;
 }
 
 /** A value of several lines takes several lines, each but the last with psql's `+` at its end. */
 function formatRow(columns: readonly Column[], cells: readonly Cell[]): string {
-  const height = Math.max(1, ...cells.map((cell) => cell.length));
+  const height = Math.max(0, ...cells.map((cell) => cell.length));
   let text = '';
   for (let line = 0; line < height; line++) {
     const parts = cells.map((cell, index) => {
@@ -128,7 +129,7 @@ function formatRow(columns: readonly Column[], cells: readonly Cell[]): string {
       const pad = ' '.repeat(Math.max(0, width - widthOf(value)));
       const isLast = index === cells.length - 1;
       if (line < cell.length - 1) return ` ${isRight ? pad + value : value + pad}+`;
-      if (isLast) return ` ${isRight ? pad : ''}${value}`;
+      if (isLast) return ` ${isRight && line < cell.length ? pad : ''}${value}`;
       return ` ${isRight ? pad + value : value + pad} `;
     });
     text += `${parts.join('|')}\n`;

@@ -20,7 +20,7 @@ export function listCommand(context: Context): Command {
     .summary('list sessions, newest first')
     .option('--limit <n>', 'how many at most', parseLimit, 50)
     .action(({ limit }: { limit: number }) => {
-      return runSessionsList(context, { limit, columns: process.stdout.isTTY ? process.stdout.columns : undefined });
+      return runSessionsList(context, { limit, columns: context.io.outputColumns });
     });
 }
 

@@ -37,7 +37,7 @@ export function replayCommand(context: Context): Command {
     .option('--speed <factor>', 'how many times as fast as it happened, or max for no pauses', parseSpeed)
     .option('--skip-idle <seconds>', 'the longest pause', parseSeconds)
     .action((id: string, flags: Flags) => {
-      const isTerminal = process.stdout.isTTY;
+      const isTerminal = context.io.outputColumns !== undefined;
       return runSessionsReplay(context, id, {
         ...flags,
         isTerminal,

@@ -1,0 +1,52 @@
+/** What is wrong with a value, in words: the schema library has none unless it loads a locale of its own. */
+import type * as z from 'zod/mini';
+
+const nouns: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a mapping of keys to values',
+  record: 'a mapping of names to values',
+};
+
+const wordless = 'Invalid input';
+
+/** One issue of the schema as half a sentence; `root` is the whole value that was checked. */
+export function describeProblem(issue: z.core.$ZodIssue, root: unknown): string {
+  if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.map((name) => `"${name}"`).join(', ')}`;
+  if (issue.message !== wordless) return issue.message;
+  switch (issue.code) {
+    case 'invalid_type': {
+      const expected = nouns[issue.expected] ?? issue.expected;
+      return valueAt(root, issue.path) === undefined ? `missing, write ${expected}` : `expected ${expected}`;
+    }
+    case 'invalid_value':
+      return `expected ${issue.values.map((value) => String(value)).join(' or ')}`;
+    case 'invalid_key':
+      return `the name is not valid: ${issue.issues.map((inner) => describeProblem(inner, root)).join(', ')}`;
+    case 'invalid_union':
+      return issue.errors.flatMap((errors) => errors.map((inner) => describeProblem(inner, root))).join(', or ');
+    case 'too_small':
+      return describeBound('at least', issue.origin, Number(issue.minimum));
+    case 'too_big':
+      return describeBound('at most', issue.origin, Number(issue.maximum));
+    case 'invalid_format':
+      return issue.format === 'url' ? 'expected a URL, as in https://example.com' : `expected the format ${issue.format}`;
+    default:
+      return 'this value is not accepted here';
+  }
+}
+
+function describeBound(bound: string, origin: string, limit: number): string {
+  if (origin === 'string') return limit === 1 && bound === 'at least' ? 'must not be empty' : `write ${bound} ${limit} characters`;
+  if (origin === 'array') return `write ${bound} ${limit === 1 ? 'one entry' : `${limit} entries`}`;
+  return `must be ${bound} ${limit}`;
+}
+
+function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
+  let value = root;
+  for (const part of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[part];
+  return value;
+}
