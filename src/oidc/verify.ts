@@ -12,8 +12,8 @@ export type IssuerSettings = {
   readonly groupsClaim: string;
   readonly nameClaim: string;
   /**
-   * `at+jwt`: only tokens that say by RFC 9068 that they are access tokens. Without it, also such that say nothing
-   * about their kind and bear no mark of an ID token; some providers do not follow the RFC.
+   * `at+jwt`: only tokens that say by RFC 9068 that they are access tokens. Without it, also such of type JWT that bear
+   * the marks of an access token and none of an ID token; some providers do not follow the RFC.
    */
   readonly tokenType?: 'at+jwt' | undefined;
 };
@@ -28,6 +28,8 @@ export const tokenLifetimeSecondsMax = 24 * 3600;
 
 /** Claims that OpenID Connect Core puts into ID tokens only (sections 2 and 3.3.2.11). */
 const idTokenClaims = ['nonce', 'at_hash', 'c_hash', 's_hash'] as const;
+/** Claims that access tokens have and ID tokens do not: RFC 9068, Entra, Okta. Keycloak has `scope` and a type. */
+const accessTokenClaims = ['client_id', 'scope', 'scp', 'cid'] as const;
 
 /** Verifies tokens of one issuer. Its keys are fetched when first needed and again when an unknown one turns up. */
 export class TokenVerifier {
@@ -76,6 +78,9 @@ export class TokenVerifier {
     // Keycloak says Bearer, ID, Refresh or Offline here, each signed with the same key.
     const inner = payload['typ'];
     if (inner !== undefined && inner !== 'Bearer') throw refuse(`a token of type ${JSON.stringify(inner)} is not an access token`);
+    if (inner === undefined && accessTokenClaims.every((claim) => payload[claim] === undefined)) {
+      throw refuse('the token does not say that it is an access token, by its type or a claim like "scope"');
+    }
   }
 
   #toPrincipal(payload: JWTPayload): VerifiedToken {

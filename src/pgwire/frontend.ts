@@ -3,7 +3,7 @@
  * Only what the relay must understand to decide and record is decoded; the raw bytes are what travels on.
  */
 import { GateError } from '../errors/errors.ts';
-import { ByteReader, cstring, encodeMessage, int16 } from './bytes.ts';
+import { ByteReader, cstring, encodeMessage, int16, int32 } from './bytes.ts';
 
 /** The server's own limit for start-up packets (MAX_STARTUP_PACKET_LENGTH). */
 export const startupLengthMax = 10_000;
@@ -149,4 +149,11 @@ export function encodeQuery(sql: string): Buffer {
 /** A Parse without declared parameter types. */
 export function encodeParse(name: string, sql: string): Buffer {
   return encodeMessage('P', cstring(name), cstring(sql), int16(0));
+}
+
+/** A start-up packet of protocol 3.`minor`. */
+export function encodeStartup(minor: number, parameters: Readonly<Record<string, string>>): Buffer {
+  const fields = Object.entries(parameters).flatMap(([name, value]) => [cstring(name), cstring(value)]);
+  const body = Buffer.concat([int32((3 << 16) | minor), ...fields, Buffer.from([0])]);
+  return Buffer.concat([int32(body.length + 4), body]);
 }

@@ -171,6 +171,8 @@ export function upstreamParameters(
     ...passed,
     ...Object.fromEntries(pinnedSettings),
     application_name: own.applicationName,
+    // Should the relay die, the server notices within this time and ends what it was running (PostgreSQL 14 and later).
+    client_connection_check_interval: '2s',
     ...(own.isReadOnly && { default_transaction_read_only: 'on' }),
   };
 }

@@ -13,6 +13,7 @@ import {
   type Authentication,
 } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
+import { encodeStartup } from '../pgwire/frontend.ts';
 import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
 import type { Target } from './config.ts';
 
@@ -30,10 +31,21 @@ export type Upstream = {
 
 /** Opens and authenticates one database connection. Fails with `upstream-unreachable`, or with the server's own error. */
 export async function openUpstream(target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
+  try {
+    return await openWithProtocol(2, target, startup);
+  } catch (error) {
+    // Servers negotiate down by themselves; some poolers in front of them refuse what they do not know.
+    if (error instanceof ProtocolRefused) return openWithProtocol(0, target, startup);
+    throw error;
+  }
+}
+
+async function openWithProtocol(minor: number, target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
   const signal = AbortSignal.timeout(connectTimeoutMs);
   const socket = await openSocket(target, signal);
   try {
-    return await logIn(socket, target, startup, signal);
+    const packet = encodeStartup(minor, { user: target.user, database: target.database, ...startup });
+    return await logIn(socket, target, packet, signal);
   } catch (error) {
     socket.destroy();
     throw error instanceof GateError ? error : unreachable(target, error);
@@ -79,7 +91,7 @@ async function openSocket(target: Target, signal: AbortSignal): Promise<Socket> 
 function logIn(
   socket: Socket,
   target: Target,
-  startup: Readonly<Record<string, string>>,
+  startup: Buffer,
   signal: AbortSignal,
 ): Promise<Upstream> {
   return new Promise((resolve, reject) => {
@@ -110,7 +122,7 @@ function logIn(
     };
     signal.addEventListener('abort', onAbort);
     socket.on('data', onData).on('error', fail).on('close', onClose);
-    socket.write(serialize.startup({ user: target.user, database: target.database, ...startup }));
+    socket.write(startup);
     socket.resume();
   });
 }
@@ -204,6 +216,9 @@ class Login {
   }
 }
 
+/** The server or a pooler does not speak the protocol version that was asked for. */
+class ProtocolRefused extends GateError {}
+
 function md5(text: string, salt: Buffer = Buffer.alloc(0)): string {
   return createHash('md5').update(text).update(salt).digest('hex');
 }
@@ -212,6 +227,9 @@ function md5(text: string, salt: Buffer = Buffer.alloc(0)): string {
 function loginError(fields: ReadonlyMap<string, string>, target: Target): GateError {
   const sqlstate = fields.get('C') ?? '';
   const message = fields.get('M') ?? 'no reason given';
+  if (/unsupported (?:frontend )?protocol/.test(message)) {
+    return new ProtocolRefused('upstream-protocol', `the database of target ${target.name}: ${message}`);
+  }
   if (sqlstate.startsWith('28')) {
     return new GateError('upstream-unreachable', `the database of target ${target.name} refused the relay's login`, {
       cause: new Error(message),

@@ -91,7 +91,12 @@ describe('kill -9 of the relay', () => {
       const base = 10_000 + round * 1000;
       const random = (round * 7919 + 13) % 40;
       const sent: Promise<unknown>[] = [];
-      for (let n = 0; n < 60; n++) sent.push(client.query(`insert into items values (${base + n}, 'round ${round}')`).catch(() => undefined));
+      const insert = async (n: number) => client.query(`insert into items values (${base + n}, 'round ${round}')`);
+      let last: Promise<unknown> = Promise.resolve();
+      for (let n = 0; n < 60; n++) {
+        last = last.then(() => insert(n)).catch(() => undefined);
+        sent.push(last);
+      }
       await Promise.race([sent[random], Promise.all(sent)]);
       await crash();
       await Promise.all(sent);
@@ -126,13 +131,6 @@ describe('kill -9 of a database process', () => {
     );
     const told = story(await fixture.entries(tunnel.session.id));
     expect(told.find(({ sql }) => sql === 'select pg_sleep(121)')?.states).toEqual(['unknown']);
-  });
-
-  test('a database that is away: a clear error, and the relay goes on when it is back', async () => {
-    process.kill(fixture.postgres.pid, 'SIGSTOP');
-    const waiting = tunnel.client();
-    process.kill(fixture.postgres.pid, 'SIGCONT');
-    expect((await (await waiting).query('select 1 as one')).rows).toEqual([{ one: 1 }]);
   });
 });
 
