@@ -12,7 +12,7 @@ const Who = z.object({
 const decision = { effect: z.enum(['allow', 'deny']), rule: z.string(), reason: z.string() };
 
 const Parameter = z.nullable(
-  z.union([z.string(), z.object({ base64: z.string() }), z.object({ bytes: z.number(), sha256: z.string() })]),
+  z.union([z.string(), z.object({ base64: z.string() }), z.object({ bytes: z.number(), sha256: z.optional(z.string()) })]),
 );
 export type Parameter = z.infer<typeof Parameter>;
 
@@ -53,10 +53,10 @@ export const Event = z.discriminatedUnion('kind', [
     connection: z.number(),
     statement: z.number(),
     protocol: z.enum(['simple', 'extended']),
-    /** The client's text. Where it sets a password, the text with every literal replaced, and `redacted`. */
+    /** The client's text. Where it sets a password, the text with every quoted literal and comment replaced, and `redacted`. */
     sql: z.string(),
     redacted: z.optional(z.literal(true)),
-    /** Bound parameters in order: text as it is, binary as base64, NULL as null; a large one by size and hash only. */
+    /** Bound in order: text as it is, binary as base64, NULL as null; large ones by size and hash, secrets by size. */
     parameters: z.optional(z.array(Parameter)),
     /** The kinds of all statements in the text, without repetition. */
     kinds: z.array(z.string()),

@@ -230,7 +230,8 @@ function showParameter(parameter: NonNullable<StatementEvent['parameters']>[numb
   if (parameter === null) return 'NULL';
   if (typeof parameter === 'string') return `'${showOnOneLine(parameter.replaceAll("'", "''"))}'`;
   if ('base64' in parameter) return `binary ${showOnOneLine(parameter.base64)} (base64)`;
-  return `${count(parameter.bytes, 'byte')}, not kept, SHA-256 ${showOnOneLine(parameter.sha256)}`;
+  const size = `${count(parameter.bytes, 'byte')}, not kept`;
+  return parameter.sha256 === undefined ? size : `${size}, SHA-256 ${showOnOneLine(parameter.sha256)}`;
 }
 
 function numbered(statements: readonly number[]): string {

@@ -1,6 +1,7 @@
 /** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
 import { createInterface } from 'node:readline/promises';
 import type { ChalkInstance } from 'chalk';
+import { ExitCode } from './exit-code.ts';
 
 /** What the commands need of the outside; tests build it from two strings' worth of streams. */
 export type Io = {
@@ -49,12 +50,17 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
       const terminal = createInterface({ input: stdin, output: stderr });
       try {
         return (await terminal.question(question)).trim();
+      } catch (error) {
+        // Ctrl-C and Ctrl-D at a question end the command as they end a shell's.
+        if (error instanceof Error && error.name === 'AbortError') throw new ExitCode(130);
+        throw error;
       } finally {
         terminal.close();
       }
     },
     async withSpinner(text, work) {
-      if (!isInteractive) return work();
+      // ora never returns on a terminal that reports no width.
+      if (!isInteractive || !(stderr.columns > 0)) return work();
       const { default: ora } = await import('ora');
       const spinner = ora({ text, stream: stderr }).start();
       try {

@@ -2,16 +2,21 @@
 import { Command, CommanderError, Option } from 'commander';
 import { version } from '../../package.json';
 import { GateError } from '../errors/errors.ts';
+import { completionCommand } from './commands/completion.ts';
+import { configCommand } from './commands/config.ts';
 import { connectCommand } from './commands/connect.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { execCommand } from './commands/exec.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sessionsCommand } from './commands/sessions.ts';
+import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
 import { whoamiCommand } from './commands/whoami.ts';
 import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
 import { ExitCode } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
+import { withNameMemory } from './name-memory.ts';
 
 export type MainOptions = {
   /** Arguments after the program's name. */
@@ -26,7 +31,7 @@ export async function main(options: MainOptions): Promise<number> {
   const flags = readGlobalFlags(options.argv);
   const io = createIo(options.streams, flags);
   try {
-    const program = createProgram(createContext(io, flags, options.stopSignal), options.extraCommands);
+    const program = createProgram(withNameMemory(createContext(io, flags, options.stopSignal)), options.extraCommands);
     program.configureOutput({
       writeOut: (text) => void options.streams.stdout.write(text),
       writeErr: (text) => void (io.json || options.streams.stderr.write(text)),
@@ -52,10 +57,14 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     loginCommand,
     logoutCommand,
     whoamiCommand,
+    statusCommand,
     targetsCommand,
     connectCommand,
     execCommand,
     sessionsCommand,
+    doctorCommand,
+    configCommand,
+    completionCommand,
     ...extraCommands,
   ];
   for (const command of commands) program.addCommand(inherit(command(context), program));
@@ -80,6 +89,7 @@ function readGlobalFlags(argv: readonly string[]): GlobalFlags {
 
 function report(error: unknown, io: Io, stderr: NodeJS.WriteStream): number {
   if (error instanceof ExitCode) return error.exitCode;
+  if (isClosedPipe(error)) return 141;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
     if (io.json) writeError(stderr, { code: 'usage', message: error.message.replace(/^error: /, '') });
@@ -91,10 +101,16 @@ function report(error: unknown, io: Io, stderr: NodeJS.WriteStream): number {
     else stderr.write(`gate: this is a bug, please report it\n${stack}\n`);
     return 1;
   }
-  const { code, message, hint, rule } = error;
-  if (io.json) writeError(stderr, { code, message, ...(hint && { hint }), ...(rule && { rule }) });
+  const { code, message, hint, rule, sqlstate } = error;
+  const isSql = code === 'sql-error';
+  if (io.json) writeError(stderr, { code, message, ...(isSql && { sqlstate }), ...(hint && { hint }), ...(rule && { rule }) });
   else stderr.write(`gate: ${message}\n${rule ? `  rule: ${rule}\n` : ''}${hint ? `  ${hint}\n` : ''}`);
   return error.exitCode;
+}
+
+/** The reader of stdout went away (gate … | head): ends as it ends cat, without a word. */
+function isClosedPipe(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE';
 }
 
 function writeError(stderr: NodeJS.WriteStream, error: Record<string, string>): void {

@@ -1,6 +1,6 @@
-/** What the client is told from outside, in one place: flag, then environment, then the user's file, then default. */
+/** What the client is told from outside, in one place: flag, environment, project file, the user's file, default. */
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { GateError } from '../errors/errors.ts';
 import { parseSecureUrl } from '../oidc/secure-url.ts';
 import { systemCodeOf, writePrivateFile } from './private-file.ts';
@@ -13,33 +13,64 @@ export type ClientConfig = {
   /** GATE_TOKEN: used in place of any stored login, and never stored. */
   readonly token?: string;
   readonly isKeychainWanted: boolean;
+  /** Each setting with its origin, for showing; missing where the configuration was put together by hand. */
+  readonly settings?: readonly Setting[];
+};
+
+/** One setting as it is in force. */
+export type Setting = {
+  readonly name: 'directory' | 'relay' | 'token' | 'keychain';
+  /** Undefined where nothing is set; of a token only that it is set. */
+  readonly value: string | undefined;
+  readonly origin: 'flag' | 'environment' | 'project-file' | 'user-file' | 'default';
+  /** The flag, the variable, or the file's path; undefined for a default. */
+  readonly source: string | undefined;
 };
 
 export type ConfigFlags = { readonly relay?: string };
 
-/** Reads the settings; `environment` is a parameter only so that tests need not change their own. */
+/** Found in the working directory or above it, so that a repository can name the relay of its databases. */
+const projectFileName = '.gate.yaml';
+
+/** Reads the settings; `environment` and `workingDirectory` are parameters only so that tests need not change their own. */
 export async function loadClientConfig(
   flags: ConfigFlags,
   environment: NodeJS.ProcessEnv = process.env,
+  workingDirectory?: string,
 ): Promise<ClientConfig> {
   const directory = await findDirectory(environment);
   const file = await loadUserFile(userFilePath(directory));
-  const relay = chooseRelay([
-    { text: flags.relay, from: 'the relay of --relay' },
-    { text: environment['GATE_RELAY'], from: 'the relay of GATE_RELAY' },
-    { text: file.relay, from: `the relay in ${userFilePath(directory)}` },
-  ]);
+  const relay = await chooseRelay({ flags, environment, file, directory, workingDirectory });
   const token = readToken(environment['GATE_TOKEN']);
-  const keychain = environment['GATE_KEYCHAIN'] || (file.keychain ?? 'on');
-  if (keychain !== 'on' && keychain !== 'off') {
-    throw new GateError('usage', `GATE_KEYCHAIN is "on" or "off", not ${JSON.stringify(keychain)}`);
-  }
+  if (token !== undefined) refuseForeignRelay(relay, file.relay);
+  const keychain = chooseKeychain(environment['GATE_KEYCHAIN'], file.keychain, directory);
   return {
     directory,
-    isKeychainWanted: keychain === 'on',
-    ...(relay !== undefined && { relay }),
+    isKeychainWanted: keychain.value === 'on',
+    ...(relay.value !== undefined && { relay: relay.value }),
     ...(token !== undefined && { token }),
+    settings: [
+      {
+        name: 'directory',
+        value: directory,
+        ...(environment['GATE_CONFIG_DIR'] ? fromVariable('GATE_CONFIG_DIR') : byDefault),
+      },
+      relay,
+      { name: 'token', ...(token === undefined ? { value: undefined, ...byDefault } : { value: 'set', ...fromVariable('GATE_TOKEN') }) },
+      keychain,
+    ],
   };
+}
+
+/**
+ * The environment for a program that gate starts: this process's own, with `more` in place of what it names; undefined
+ * takes a variable away.
+ */
+export function childEnvironment(
+  more: Readonly<Record<string, string | undefined>>,
+  environment: NodeJS.ProcessEnv = process.env,
+): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries({ ...environment, ...more }).filter(([, value]) => value !== undefined));
 }
 
 /** The relay's URL, or GateError `usage` where none is known. */
@@ -64,8 +95,44 @@ export async function rememberRelay(config: ClientConfig, relay: string): Promis
   await writePrivateFile(path, document.toString());
 }
 
+/** Where completion finds its names, without reading any settings: it must answer before anyone notices. */
+export async function findCompletionPlace(
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<{ readonly directory: string; readonly relay: string | undefined }> {
+  return { directory: await findDirectory(environment), relay: environment['GATE_RELAY']?.replace(/\/+$/, '') || undefined };
+}
+
+/** What the environment says about the way to the network; names only, since a proxy's URL may hold a password. */
+export type NetworkEnvironment = {
+  readonly proxyVariables: readonly string[];
+  /** Node was told to send its HTTP requests through them. */
+  readonly isNodeProxying: boolean;
+  /** Node was told not to check certificates. */
+  readonly isVerificationOff: boolean;
+};
+
+export function readNetworkEnvironment(environment: NodeJS.ProcessEnv = process.env): NetworkEnvironment {
+  const names = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'];
+  const words = `${environment['NODE_OPTIONS'] ?? ''} ${process.execArgv.join(' ')}`;
+  return {
+    proxyVariables: names.filter((name) => environment[name]),
+    isNodeProxying:
+      process.allowedNodeEnvironmentFlags.has('--use-env-proxy') &&
+      (environment['NODE_USE_ENV_PROXY'] === '1' || words.includes('--use-env-proxy')),
+    isVerificationOff: environment['NODE_TLS_REJECT_UNAUTHORIZED'] === '0',
+  };
+}
+
 export function userFilePath(directory: string): string {
   return join(directory, 'config.yaml');
+}
+
+type Origin = Pick<Setting, 'origin' | 'source'>;
+
+const byDefault: Origin = { origin: 'default', source: undefined };
+
+function fromVariable(source: string): Origin {
+  return { origin: 'environment', source };
 }
 
 async function findDirectory(environment: NodeJS.ProcessEnv): Promise<string> {
@@ -75,13 +142,75 @@ async function findDirectory(environment: NodeJS.ProcessEnv): Promise<string> {
   return envPaths('gate', { suffix: '' }).config;
 }
 
+type RelaySources = {
+  readonly flags: ConfigFlags;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly file: UserFile;
+  readonly directory: string;
+  readonly workingDirectory: string | undefined;
+};
+
 /** The first source that says anything; an empty variable says nothing. */
-function chooseRelay(sources: readonly { text: string | undefined; from: string }[]): string | undefined {
-  const source = sources.find(({ text }) => text !== undefined && text !== '');
-  if (source?.text === undefined) return undefined;
-  const url = parseSecureUrl(source.text, source.from, 'usage');
-  if (url.search !== '' || url.hash !== '') throw new GateError('usage', `${source.from} must end with its path`);
+async function chooseRelay(sources: RelaySources): Promise<Setting> {
+  const { flags, environment, file, directory, workingDirectory } = sources;
+  const none: Setting = { name: 'relay', value: undefined, ...byDefault };
+  const named = (text: string, what: string, origin: Origin): Setting => ({ name: 'relay', value: parseRelay(text, what), ...origin });
+  if (flags.relay) return named(flags.relay, 'the relay of --relay', { origin: 'flag', source: '--relay' });
+  const variable = environment['GATE_RELAY'];
+  if (variable) return named(variable, 'the relay of GATE_RELAY', fromVariable('GATE_RELAY'));
+  const project = await findProjectRelay(workingDirectory ?? currentDirectory());
+  if (project !== undefined) return named(project.relay, `the relay in ${project.path}`, { origin: 'project-file', source: project.path });
+  if (!file.relay) return none;
+  const path = userFilePath(directory);
+  return named(file.relay, `the relay in ${path}`, { origin: 'user-file', source: path });
+}
+
+function parseRelay(text: string, what: string): string {
+  const url = parseSecureUrl(text, what, 'usage');
+  if (url.search !== '' || url.hash !== '') throw new GateError('usage', `${what} must end with its path`);
   return url.href.replace(/\/+$/, '');
+}
+
+/**
+ * Whoever writes a project file must not come by a token with it. A stored login cannot go astray, because it is looked
+ * up by the URL of its relay; GATE_TOKEN belongs to no relay, so it goes only where its owner said by other means.
+ */
+function refuseForeignRelay(relay: Setting, ownRelay: string | undefined): void {
+  if (relay.origin !== 'project-file') return;
+  if (ownRelay && parseRelay(ownRelay, 'the relay in the user file') === relay.value) return;
+  throw new GateError('usage', `GATE_TOKEN is set, and only ${relay.source} names the relay that it would be sent to`, {
+    hint: `If you trust that file: GATE_RELAY=${relay.value}, or --relay.`,
+  });
+}
+
+function chooseKeychain(variable: string | undefined, ofFile: 'on' | 'off' | undefined, directory: string): Setting {
+  if (variable) {
+    if (variable === 'on' || variable === 'off') return { name: 'keychain', value: variable, ...fromVariable('GATE_KEYCHAIN') };
+    throw new GateError('usage', `GATE_KEYCHAIN is "on" or "off", not ${JSON.stringify(variable)}`);
+  }
+  if (ofFile === undefined) return { name: 'keychain', value: 'on', ...byDefault };
+  return { name: 'keychain', value: ofFile, origin: 'user-file', source: userFilePath(directory) };
+}
+
+/** A shell may stand in a directory that is gone. */
+function currentDirectory(): string | undefined {
+  try {
+    return process.cwd();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The nearest project file that names a relay; the search ends at the first file, whatever it says. */
+async function findProjectRelay(start: string | undefined): Promise<{ relay: string; path: string } | undefined> {
+  for (let directory = start; directory !== undefined; directory = dirname(directory) === directory ? undefined : dirname(directory)) {
+    const path = join(directory, projectFileName);
+    const text = await readIfThere(path);
+    if (text === undefined) continue;
+    const { relay } = await parseSettings(text, path, 'project');
+    return relay === undefined ? undefined : { relay, path };
+  }
+  return undefined;
 }
 
 /** Checked here, because the HTTP client would quote a token that it cannot send in its error. */
@@ -94,20 +223,28 @@ function readToken(text: string | undefined): string | undefined {
 
 type UserFile = { readonly relay?: string; readonly keychain?: 'on' | 'off' };
 
-/** The YAML and schema libraries are loaded only where there is a file to read. */
 async function loadUserFile(path: string): Promise<UserFile> {
   const text = await readIfThere(path);
   if (text === undefined) return {};
+  const { keychain, ...rest } = await parseSettings(text, path, 'user');
+  return { ...rest, ...(keychain !== undefined && { keychain }) };
+}
+
+/** The YAML and schema libraries are loaded only where there is a file to read. A project file holds `relay` alone. */
+async function parseSettings(text: string, path: string, scope: 'user' | 'project'): Promise<UserFile> {
   const [z, { parseYaml }] = await Promise.all([import('zod/mini'), import('../yaml/yaml-file.ts')]);
-  const schema = z.strictObject(
-    {
-      relay: z.optional(z.string({ error: 'a URL is expected, as in https://gate.example.com' })),
-      keychain: z.optional(z.enum(['on', 'off'], { error: '"on" or "off" is expected' })),
-    },
-    { error: ({ code }) => (code === 'invalid_type' ? 'settings are expected, as in relay: https://…' : undefined) },
-  );
-  const { relay, keychain } = parseYaml(text, path, schema);
-  return { ...(relay !== undefined && { relay }), ...(keychain !== undefined && { keychain }) };
+  const relayOnly = { relay: z.optional(z.string({ error: 'a URL is expected, as in https://gate.example.com' })) };
+  const keychain = z.optional(z.enum(['on', 'off'], { error: '"on" or "off" is expected' }));
+  const error = ({ code }: { code: string | undefined }) =>
+    code === 'invalid_type' ? 'settings are expected, as in relay: https://…' : undefined;
+  const read: { relay?: string | undefined; keychain?: 'on' | 'off' | undefined } =
+    scope === 'user'
+      ? parseYaml(text, path, z.strictObject({ ...relayOnly, keychain }, { error }))
+      : parseYaml(text, path, z.strictObject(relayOnly, { error }));
+  return {
+    ...(read.relay !== undefined && { relay: read.relay }),
+    ...(read.keychain !== undefined && { keychain: read.keychain }),
+  };
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { ErrorBody } from '../api/api.ts';
 import { GateError, isErrorCode } from '../errors/errors.ts';
+import { describeNetworkFailure } from '../oidc/network-failure.ts';
 import { socketOptions, Tunnel, type TunnelHandlers } from '../tunnel/tunnel.ts';
 
 const handshakeTimeoutMs = 15_000;
@@ -13,6 +14,8 @@ export type TunnelRequest = {
   readonly relay: string;
   readonly session: string;
   readonly accessToken: string;
+  /** Gives up the attempt; an open tunnel is left alone. */
+  readonly signal?: AbortSignal;
 };
 
 /** Fails with the relay's own error, or `relay-unreachable`. The token travels in the Authorization header only. */
@@ -24,15 +27,27 @@ export function openTunnel(request: TunnelRequest, handlers: TunnelHandlers): Pr
     headers: { authorization: `Bearer ${request.accessToken}` },
   });
   return new Promise((resolve, reject) => {
+    const giveUp = () => socket.terminate();
+    const { signal } = request;
+    if (signal?.aborted) giveUp();
+    signal?.addEventListener('abort', giveUp, { once: true });
+    socket.once('close', () => signal?.removeEventListener('abort', giveUp));
     socket.once('open', () => {
       socket.removeAllListeners();
+      signal?.removeEventListener('abort', giveUp);
       resolve(new Tunnel(socket, handlers));
     });
     socket.once('unexpected-response', (_, response: IncomingMessage) => {
       readError(response).then(reject, reject);
     });
     socket.once('error', (error) => {
-      reject(new GateError('relay-unreachable', `cannot open a tunnel to ${request.relay}: ${error.message}`, { cause: error }));
+      const { reason, hint } = describeNetworkFailure(error);
+      reject(
+        new GateError('relay-unreachable', `cannot reach the relay ${request.relay}: ${reason}`, {
+          cause: error,
+          ...(hint !== undefined && { hint }),
+        }),
+      );
     });
   });
 }

@@ -32,7 +32,8 @@ export interface RelayClient {
   targets(): Promise<TargetInfo[]>;
   createGrant(request: GrantRequest): Promise<GrantInfo>;
   createSession(request: SessionRequest): Promise<SessionInfo>;
-  endSession(id: string): Promise<void>;
+  /** `timeoutMs` bounds the exchange with the relay, where 15 s are too long. */
+  endSession(id: string, timeoutMs?: number): Promise<void>;
   /** Newest first. */
   sessions(query?: { limit?: number }): Promise<SessionSummary[]>;
   /** `id` may be a unique prefix. */
@@ -69,8 +70,8 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     targets: async () => (await get('/v1/targets', TargetList)).targets,
     createGrant: (body) => ask({ method: 'POST', path: '/v1/grants', body }, GrantInfo),
     createSession: (body) => ask({ method: 'POST', path: '/v1/sessions', body }, SessionInfo),
-    async endSession(id) {
-      const call = { relay, method: 'POST', path: `${sessionPath(id)}/end` } as const;
+    async endSession(id, timeoutMs) {
+      const call = { relay, method: 'POST', path: `${sessionPath(id)}/end`, ...(timeoutMs !== undefined && { timeoutMs }) } as const;
       await withToken(tokens, (token) => requestText({ ...call, token }));
     },
     async sessions(query = {}) {

@@ -20,6 +20,8 @@ export type RelayRequest = {
   readonly path: string;
   readonly token?: string;
   readonly body?: unknown;
+  /** For the whole exchange; 15 s without it. */
+  readonly timeoutMs?: number;
 };
 
 /** Sends a request and reads its JSON answer. Fails with the relay's own error, `relay-unreachable` or `protocol-violation`. */
@@ -32,7 +34,7 @@ export async function requestJson<T extends z.ZodMiniType>(request: RelayRequest
 
 /** As `requestJson`, for answers that say nothing beyond their status. */
 export async function requestText(request: RelayRequest): Promise<string> {
-  const signal = AbortSignal.timeout(requestMsMax);
+  const signal = AbortSignal.timeout(request.timeoutMs ?? requestMsMax);
   const response = await send(request, signal);
   try {
     return await readText(response, request);

@@ -7,17 +7,24 @@ import type { RelayClient } from './relay-client.ts';
 /** A session with the password that only this process knows; the relay got its SCRAM verifier. */
 export type OpenSession = SessionInfo & { readonly password: string };
 
+/** A session that was opened here. */
+export type TimedSession = OpenSession & {
+  /** `expiresAt` on this machine's clock, which may differ from the relay's; late by at most one exchange with it. */
+  readonly deadline: Date;
+};
+
 export async function openSession(
   relay: RelayClient,
   command: 'connect' | 'exec',
   request: GrantRequest,
-): Promise<OpenSession> {
+): Promise<TimedSession> {
   const grant = await relay.createGrant(request);
+  const deadline = new Date(Date.now() + Date.parse(grant.expiresAt) - Date.parse(grant.createdAt));
   const password = randomBytes(24).toString('base64url');
   const session = await relay.createSession({
     grant: grant.id,
     verifier: createVerifier(password, randomBytes(16)),
     command,
   });
-  return { ...session, password };
+  return { ...session, password, deadline };
 }

@@ -151,7 +151,9 @@ export async function logIn(connection: SqlConnection, session: OpenSession): Pr
 /** An ErrorResponse as a GateError; also what pg-protocol makes of a message that it does not know. */
 export function errorOf(message: BackendMessage, sql: string): GateError {
   const report = message as unknown as DatabaseError;
-  if (report.severity === undefined) return new GateError('upstream-protocol', `the answer cannot be read: ${report.message}`);
+  if (report.severity === undefined) {
+    return new GateError('upstream-protocol', `the answer cannot be read: ${report.message}`);
+  }
   return errorOfReport(report, sql);
 }
 
@@ -173,7 +175,8 @@ function errorOfEnd(closeCode: number, reason: string): GateError {
   const codes = Object.keys(ERRORS) as ErrorCode[];
   const code = codes.find((name) => ERRORS[name].close === closeCode && (closeCode >= 4000 || closeCode === 1012));
   if (code !== undefined) return new GateError(code, reason || 'the relay ended the connection');
-  return new GateError('relay-unreachable', reason === '' ? 'the connection to the relay broke' : `the relay ended the connection: ${reason}`, {
+  const message = reason === '' ? 'the connection to the relay broke' : `the relay ended the connection: ${reason}`;
+  return new GateError('relay-unreachable', message, {
     hint: 'What ran last may or may not have taken effect; gate sessions list shows what is on record.',
   });
 }

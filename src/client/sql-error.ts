@@ -91,9 +91,11 @@ function showPosition(sql: string, position: number): string[] {
   return [`${label}${line}`, `${' '.repeat(label.length)}${blankOf(showHidden(shownHead.join('')))}^`];
 }
 
+const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]|\p{Emoji_Presentation}/u;
+
 /** As wide as the text and empty: a wide character becomes the ideographic space, a mark on another nothing. */
 function blankOf(text: string): string {
   return text
     .replaceAll(/\p{M}/gu, '')
-    .replaceAll(/[^\t]/gu, (character) => (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60]|\p{Emoji_Presentation}/u.test(character) ? '\u3000' : ' '));
+    .replaceAll(/[^\t]/gu, (character) => (wide.test(character) ? '\u3000' : ' '));
 }

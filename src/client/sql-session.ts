@@ -136,7 +136,8 @@ class QueryRun {
     switch (message.name as string) {
       case 'rowDescription': {
         const { fields } = message as RowDescriptionMessage;
-        return this.#handOn(() => handlers.fields(fields.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID }))));
+        const described = fields.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID }));
+        return this.#handOn(() => handlers.fields(described));
       }
       case 'dataRow':
         return this.#handOn(() => handlers.rows(batch.map((row) => (row as DataRowMessage).fields as SqlRow)));

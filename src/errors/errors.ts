@@ -31,6 +31,7 @@ export const ERRORS = {
   'statement-unknown': { exit: 9, sqlstate: '26000', http: 404, close: 4404 },
   'portal-unknown': { exit: 9, sqlstate: '34000', http: 404, close: 4404 },
   'name-too-long': { exit: 9, sqlstate: '42622', http: 400, close: 4400 },
+  cancelled: { exit: 9, sqlstate: '57014', http: 409, close: 4409 },
   'sql-error': { exit: 9, sqlstate: '42601', http: 400, close: 4400 },
 } as const;
 

@@ -12,8 +12,9 @@ export class ByteReader {
     this.#at = start;
   }
 
-  int16(): number {
-    return this.#bytes.readInt16BE(this.#advance(2));
+  /** A count or a format code. The server reads these unsigned: a statement may have up to 65,535 parameters. */
+  uint16(): number {
+    return this.#bytes.readUInt16BE(this.#advance(2));
   }
 
   int32(): number {

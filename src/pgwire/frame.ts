@@ -20,15 +20,23 @@ export type FrameSink = {
   message(type: number, bytes: Buffer): void;
 };
 
-/** Cuts a byte stream into messages. Holds at most one message begun as `whole`, never more than has arrived of it. */
+/** Less than this is not worth growing a buffer for. */
+const wholeBytesMin = 1024;
+
+/**
+ * Cuts a byte stream into messages. Holds at most one message begun as `whole`, in a buffer at most twice as large as
+ * what has arrived of it, in however small pieces it comes.
+ */
 export class FrameScanner {
   readonly #sink: FrameSink;
   readonly #header = Buffer.alloc(headerLength);
   #headerFill = 0;
   /** Bytes of the current message's body that have not arrived. */
   #missing = 0;
-  /** The pieces of a whole message that straddles chunks; undefined inside a raw message. */
-  #pieces: Buffer[] | undefined;
+  /** What has arrived of a whole message that straddles chunks, with room to grow; undefined inside a raw message. */
+  #whole: Buffer | undefined;
+  #wholeFill = 0;
+  #wholeLength = 0;
   /** Where the run of raw bytes in the current chunk begins; -1 when there is none. */
   #runStart = -1;
 
@@ -68,8 +76,8 @@ export class FrameScanner {
       this.#sink.message(type, chunk.subarray(at, end));
       return end;
     }
-    this.#header[0] = type;
-    this.#pieces = [chunk.subarray(at)];
+    this.#startWhole(1 + length);
+    this.#keep(chunk.subarray(at));
     this.#missing = end - chunk.length;
     return chunk.length;
   }
@@ -87,24 +95,46 @@ export class FrameScanner {
     this.#missing = length - 4;
     if (this.#begin(type, length) === 'raw') this.#sink.raw(header);
     else if (this.#missing === 0) this.#sink.message(type, header);
-    else this.#pieces = [header];
+    else {
+      this.#startWhole(1 + length);
+      this.#keep(header);
+    }
     return end;
   }
 
   #takeBody(chunk: Buffer, at: number): number {
     const end = Math.min(chunk.length, at + this.#missing);
     this.#missing -= end - at;
-    if (this.#pieces === undefined) {
+    if (this.#whole === undefined) {
       if (this.#runStart === -1) this.#runStart = at;
       return end;
     }
-    this.#pieces.push(chunk.subarray(at, end));
+    this.#keep(chunk.subarray(at, end));
     if (this.#missing === 0) {
-      const bytes = Buffer.concat(this.#pieces);
-      this.#pieces = undefined;
-      this.#sink.message(this.#header[0] as number, bytes);
+      // The room is never larger than the message, so it is full now.
+      const bytes = this.#whole;
+      this.#whole = undefined;
+      this.#sink.message(bytes[0] as number, bytes);
     }
     return end;
+  }
+
+  #startWhole(length: number): void {
+    this.#whole = Buffer.allocUnsafeSlow(Math.min(length, wholeBytesMin));
+    this.#wholeFill = 0;
+    this.#wholeLength = length;
+  }
+
+  #keep(piece: Buffer): void {
+    let whole = this.#whole as Buffer;
+    const fill = this.#wholeFill + piece.length;
+    if (fill > whole.length) {
+      whole = Buffer.allocUnsafeSlow(Math.min(this.#wholeLength, Math.max(fill, 2 * whole.length)));
+      (this.#whole as Buffer).copy(whole, 0, 0, this.#wholeFill);
+      this.#whole = whole;
+    }
+    piece.copy(whole, this.#wholeFill);
+    this.#wholeFill = fill;
   }
 
   #begin(type: number, length: number): 'whole' | 'raw' {

@@ -99,9 +99,7 @@ function decodeBody(type: string, reader: ByteReader): FrontendMessage {
 function decodeParse(reader: ByteReader): FrontendMessage {
   const name = reader.string();
   const sql = reader.string();
-  const typeCount = reader.int16();
-  if (typeCount < 0) throw new GateError('protocol-violation', 'Parse claims a negative number of parameter types');
-  reader.take(4 * typeCount);
+  reader.take(4 * reader.uint16());
   return { type: 'Parse', name, sql };
 }
 
@@ -109,8 +107,8 @@ function decodeBind(reader: ByteReader): FrontendMessage {
   const portal = reader.string();
   const statement = reader.string();
   const formats = decodeFormats(reader);
-  const count = reader.int16();
-  if (count < 0 || (formats.length > 1 && formats.length !== count)) {
+  const count = reader.uint16();
+  if (formats.length > 1 && formats.length !== count) {
     throw new GateError('protocol-violation', `Bind has ${formats.length} parameter formats for ${count} parameters`);
   }
   const values: BoundValue[] = [];
@@ -125,10 +123,10 @@ function decodeBind(reader: ByteReader): FrontendMessage {
 }
 
 function decodeFormats(reader: ByteReader): number[] {
-  const count = reader.int16();
+  const count = reader.uint16();
   const formats: number[] = [];
   for (let index = 0; index < count; index++) {
-    const format = reader.int16();
+    const format = reader.uint16();
     if (format !== 0 && format !== 1) throw new GateError('protocol-violation', `format code ${format} is unknown`);
     formats.push(format);
   }

@@ -53,9 +53,12 @@ export class ScramServer {
     this.#nonce = nonce;
   }
 
-  /** client-first-message → server-first-message. The user name in it is ignored, as in PostgreSQL. */
+  /**
+   * client-first-message → server-first-message. The user name in it is ignored, as in PostgreSQL; an authorization
+   * identity, mandatory extensions and channel binding, which was not offered, are refused.
+   */
   start(clientFirst: string): string {
-    const match = /^([ny],(?:a=[^,]*)?,)((?:n=[^,]*),r=([\x21-\x2b\x2d-\x7e]+))$/.exec(clientFirst);
+    const match = /^([ny],,)(n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+))$/.exec(clientFirst);
     if (match === null) throw new GateError('protocol-violation', 'the SCRAM client-first message is malformed');
     [, this.#gs2Header = '', this.#clientFirstBare = ''] = match;
     const { salt, iterations } = this.#verifier;
@@ -91,8 +94,7 @@ export class ScramClient {
 
   /** `nonce`: at least 18 random bytes in base64. */
   constructor(password: string, nonce: string) {
-    // SASLprep of RFC 4013 is NFKC plus a mapping of rare blanks; the server falls back to raw bytes in the same way.
-    this.#password = password.normalize('NFKC');
+    this.#password = prepare(password);
     this.#nonce = nonce;
     this.#clientFirstBare = `n=,r=${nonce}`;
   }
@@ -125,6 +127,14 @@ export class ScramClient {
       throw new GateError('upstream-protocol', 'the server did not prove that it knows the password');
     }
   }
+}
+
+const mappedToNothing = /\u00AD|\u034F|\u1806|[\u180B-\u180D]|\u200C|\u200D|\u2060|[\uFE00-\uFE0F]|\uFEFF/g;
+const rareBlanks = /[\u00A0\u1680\u2000-\u200B\u202F\u205F\u3000]/g;
+
+/** SASLprep (RFC 4013) without its prohibitions: what is mapped to nothing (RFC 3454, B.1), rare blanks, NFKC. */
+function prepare(password: string): string {
+  return password.replaceAll(mappedToNothing, '').replaceAll(rareBlanks, ' ').normalize('NFKC');
 }
 
 function saltPassword(password: string, salt: Buffer, iterations: number): Buffer {

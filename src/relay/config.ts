@@ -38,6 +38,8 @@ const File = z.strictObject({
     resource: z.optional(text),
     scopes: z._default(z.array(text), ['openid', 'profile', 'email', 'offline_access']),
     algorithms: z._default(z.array(z.enum(asymmetricAlgorithms)), [...asymmetricAlgorithms]),
+    /** RFC 9068: with it only tokens whose header says so are accepted. Set it where the issuer offers it. */
+    tokenType: z.optional(z.literal('at+jwt')),
     groupsClaim: z._default(text, 'groups'),
     nameClaim: z._default(text, 'preferred_username'),
   }),

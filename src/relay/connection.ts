@@ -34,7 +34,7 @@ export class Connection implements SessionConnection {
   #statements: Statements | undefined;
   #rows: Rows | undefined;
   #pending: Pending | undefined;
-  #cancelling: Promise<void> = Promise.resolve();
+  #cancelling: Promise<void> | undefined;
   #wakeDrained: (() => void) | undefined;
   #isTerminating = false;
   #ending: Promise<void> | undefined;
@@ -130,6 +130,8 @@ export class Connection implements SessionConnection {
     this.#startPumps(upstream);
     const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
     this.#write(Buffer.concat([lastMessage, authenticationOk, ...greeting, encodeBackendKeyData(pid, key), encodeReadyForQuery('I')]));
+    // A server that went away while the connection was being recorded has said so before anybody listened.
+    if (upstream.socket.destroyed) return this.#onUpstreamClosed();
     upstream.socket.resume();
     if (this.#queue.rest.length > 0) this.#statements?.push(this.#queue.rest);
   }
@@ -147,7 +149,7 @@ export class Connection implements SessionConnection {
       gatekeeper: new Gatekeeper({ grant, policy, parser, pending }),
       write: (bytes) => upstream.socket.write(bytes),
       drained: () => new Promise((resolve) => (this.#wakeDrained = resolve)),
-      cancelled: () => this.#cancelling,
+      cancelling: () => this.#cancelling,
       pauseClient: () => this.#tunnel().pause(),
       resumeClient: () => this.#tunnel().resume(),
       onEnd: (error) => this.#onClientEnd(error),
@@ -185,16 +187,19 @@ export class Connection implements SessionConnection {
     this.#upstream?.socket.end(Buffer.from([0x58, 0, 0, 0, 4]));
   }
 
-  /** Reaches only what runs now: what comes later is held back until the server has taken the request. */
+  /** Reaches only what runs now, or else what is about to; what comes later is held back until the server has taken it. */
   #cancel(): void {
     const upstream = this.#upstream;
     const forwarded = upstream !== undefined && this.#pending?.running !== undefined;
     void this.#session.journal.note({ kind: 'cancel', connection: this.#number, forwarded });
-    if (!forwarded) return;
+    if (!forwarded) return void this.#statements?.cancelUnsent();
     const request = requestCancel(this.#session.target, upstream.pid, upstream.key).catch((error: unknown) => {
       this.#session.log.warn({ session: this.#session.id, reason: messageOf(error) }, 'cancel did not reach the database');
     });
-    this.#cancelling = Promise.all([this.#cancelling, request]).then(() => undefined);
+    const all = Promise.all([this.#cancelling, request]).then(() => {
+      if (this.#cancelling === all) this.#cancelling = undefined;
+    });
+    this.#cancelling = all;
   }
 
   /**

@@ -5,7 +5,7 @@ import { decide, type Decision } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { ParsedSql } from '../sql/parser.ts';
-import { cutAtSecret, namesSecret } from '../sql/secrets.ts';
+import { cutAtSecret } from '../sql/secrets.ts';
 import type { Statement } from '../sql/statement.ts';
 import type { StatementParser } from './parsing.ts';
 import type { Pending, Portal, Prepared } from './pending.ts';
@@ -38,16 +38,16 @@ export class Gatekeeper {
     this.#options = options;
   }
 
-  /** Decides on a whole text before any of it is sent. */
-  async examine(sql: string, segment: number): Promise<Verdict> {
+  /** Decides on a whole text before any of it is sent. A wait ends with what `stopped` rejects with. */
+  async examine(sql: string, segment: number, stopped: () => Promise<never>): Promise<Verdict> {
     let parsed: ParsedSql;
     try {
-      parsed = await this.#options.parser.parse(sql);
+      const parsing = this.#options.parser.parse(sql);
+      parsed = parsing instanceof Promise ? await Promise.race([parsing, stopped()]) : parsing;
     } catch (error) {
       if (!(error instanceof GateError)) throw error;
       const start = sql.slice(0, unexaminedSqlMax);
-      const isRedacted = namesSecret(sql);
-      return refused({ ...emptyPrepared, sql: isRedacted ? cutAtSecret(start) : start, isRedacted }, error);
+      return refused({ ...emptyPrepared, sql: cutAtSecret(start), isRedacted: true }, error);
     }
     const base = { ...emptyPrepared, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
     if (!parsed.ok) {
@@ -91,7 +91,11 @@ export class Gatekeeper {
     for (;;) {
       const found = lookUp();
       if (found !== 'wait') return found.value;
-      await this.#options.pending.settled();
+      // A client that asks for a name in the middle of its COPY data breaks the protocol, and would wait for ever.
+      if (this.#options.pending.copyIn?.phase === 'open') {
+        throw new GateError('protocol-violation', 'COPY takes data, and data only');
+      }
+      await this.#options.pending.changed();
     }
   }
 

@@ -10,6 +10,8 @@ import type { Run } from './pending.ts';
 export const parameterBytesMax = 1024 * 1024;
 /** Outcomes that are kept for a log that cannot be written at the moment. */
 const backlogMax = 10_000;
+/** How often what could not be written is tried again when nothing else happens in the session. */
+const backlogRetryMs = 1000;
 
 export class Journal {
   readonly session: string;
@@ -18,6 +20,7 @@ export class Journal {
   #statements: number;
   /** Outcomes that could not be written; they go first when the log can be written again. */
   #backlog: Event[] = [];
+  #retry: NodeJS.Timeout | undefined;
 
   /** `last`: the highest numbers on record, after which numbering goes on. */
   constructor(session: string, recorder: Recorder, last: { lastConnection: number; lastStatement: number }) {
@@ -51,7 +54,16 @@ export class Journal {
   note(event: Event): Promise<void> {
     return this.record([event]).catch(() => {
       if (this.#backlog.length < backlogMax) this.#backlog.push(event);
+      this.#retryLater();
     });
+  }
+
+  #retryLater(): void {
+    if (this.#retry !== undefined) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      if (this.#backlog.length > 0) this.record([]).catch(() => this.#retryLater());
+    }, backlogRetryMs).unref();
   }
 
   noteOutcome(connection: number, run: Run, state: 'ok' | 'error' | 'suspended' | 'skipped' | 'unknown'): void {
@@ -72,11 +84,13 @@ export class Journal {
   }
 }
 
-export function recordedParameters(values: readonly BoundValue[]): Parameter[] {
+/** Of a statement that may take a secret only the sizes are kept: a hash of a password can be searched for. */
+export function recordedParameters(values: readonly BoundValue[], isSecret: boolean): Parameter[] {
   let room = parameterBytesMax;
   return values.map((value) => {
     if (value === null) return null;
     const { bytes, format } = value;
+    if (isSecret) return { bytes: bytes.length };
     room -= bytes.length;
     if (room < 0) return { bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
     return format === 'text' && isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') };

@@ -1,6 +1,9 @@
 /** The relay's view of one name space of the server (prepared statements, or portals), true under pipelining. */
 
-/** A change that was sent to the server and is not confirmed yet. `name` undefined means every name. */
+/**
+ * A change that was sent to the server and is not confirmed yet. `name` undefined means every name but the empty one:
+ * DEALLOCATE ALL and DISCARD ALL leave the unnamed statement alone (DropAllPreparedStatements).
+ */
 export type NameChange<T> = {
   readonly segment: number;
   readonly name: string | undefined;
@@ -24,7 +27,7 @@ export class Names<T> {
   /** The server has done it. */
   confirm(change: NameChange<T>): void {
     this.cancel(change);
-    if (change.name === undefined) this.#confirmed.clear();
+    if (change.name === undefined) this.#forgetNamed();
     else if (change.value === undefined) this.#confirmed.delete(change.name);
     else this.#confirmed.set(change.name, change.value);
   }
@@ -36,7 +39,9 @@ export class Names<T> {
   }
 
   find(name: string, segment: number): { readonly value: T | undefined } | 'wait' {
-    const change = this.#proposed.findLast((candidate) => candidate.name === name || candidate.name === undefined);
+    const change = this.#proposed.findLast(
+      (candidate) => candidate.name === name || (candidate.name === undefined && name !== ''),
+    );
     if (change === undefined) return { value: this.#confirmed.get(name) };
     return change.segment === segment ? { value: change.value } : 'wait';
   }
@@ -44,5 +49,9 @@ export class Names<T> {
   /** Forgets what was confirmed, as the server forgets portals at the end of a transaction. */
   clearConfirmed(): void {
     this.#confirmed.clear();
+  }
+
+  #forgetNamed(): void {
+    for (const name of this.#confirmed.keys()) if (name !== '') this.#confirmed.delete(name);
   }
 }

@@ -38,10 +38,31 @@ export type Owed =
   | { readonly kind: 'execute'; readonly run: Run }
   /** A simple Query also drops the unnamed prepared statement. */
   | { readonly kind: 'query'; readonly run: Run; readonly drop: NameChange<Prepared> }
-  /** In place of a refused message the server was sent one that must fail; its error becomes the refusal. */
-  | { readonly kind: 'refusal'; readonly error: Buffer; readonly nonce: string; readonly drop?: NameChange<Prepared> }
+  /**
+   * In place of a refused message the server was sent one that must fail; its error becomes the refusal. `drop`: a
+   * failed Query, and a failed Parse of the unnamed statement, take the old unnamed statement with them.
+   */
+  | {
+      readonly kind: 'refusal';
+      readonly error: Buffer;
+      readonly nonce: string;
+      readonly isSimple: boolean;
+      readonly drop?: NameChange<Prepared>;
+    }
   /** A simple refusal whose error has been delivered; ReadyForQuery is still to come. */
-  | { readonly kind: 'refused-query'; readonly drop: NameChange<Prepared> };
+  | { readonly kind: 'refused-query'; readonly drop?: NameChange<Prepared> };
+
+/**
+ * A COPY … FROM STDIN that was forwarded: `asked` until the server answers, `open` while it takes data, `ended` once
+ * the client has ended the data. In `asked` and `ended` it is not known how the server will take what comes next.
+ */
+export type CopyIn = {
+  readonly run: Run;
+  phase: 'asked' | 'open' | 'ended';
+  hasData: boolean;
+  /** Syncs of the client behind data: swallowed when the COPY succeeds, answered when it fails. */
+  heldSyncs: number;
+};
 
 /** Past this many owed replies nothing more is sent until some have come: a client that never reads must not fill us. */
 export const owedMax = 10_000;
@@ -56,8 +77,10 @@ export class Pending {
   status: TransactionStatus = 'I';
   /** After an error in the extended protocol the server passes over everything up to the next Sync. */
   isServerSkipping = false;
-  /** The server takes COPY data: from CopyInResponse until the client ends the data or the server reports an error. */
-  isCopyInOpen = false;
+  copyIn: CopyIn | undefined;
+  #changeWaiters: (() => void)[] = [];
+  /** Sends Syncs that were held back during a COPY that then failed. */
+  onHeldSyncs: (count: number) => void = () => undefined;
 
   /** Called with runs that the server passed over. */
   constructor(private readonly onSkipped: (run: Run) => void) {}
@@ -67,6 +90,8 @@ export class Pending {
     else {
       if (owed.kind === 'sync') this.isServerSkipping = false;
       this.#owed.push(owed);
+      const run = runOf(owed);
+      if (run?.isCopyIn) this.copyIn = { run, phase: 'asked', hasData: false, heldSyncs: 0 };
     }
   }
 
@@ -75,8 +100,8 @@ export class Pending {
   }
 
   shift(): void {
-    this.#owed.shift();
-    this.#wakeRoom();
+    this.#noteGone(this.#owed.shift());
+    this.#wakeChanged();
   }
 
   /** Resolves when there is room for another reply to be owed, or the connection has ended. */
@@ -98,10 +123,49 @@ export class Pending {
     return this.#owed.length === 0;
   }
 
-  /** A COPY … FROM STDIN that may be taking data. */
-  get copyIn(): Run | undefined {
-    const run = this.running;
-    return run?.isCopyIn ? run : undefined;
+  /** CopyInResponse came. False when no statement that was forwarded can have asked for it. */
+  openCopyIn(): boolean {
+    const run = this.#owed[0] === undefined ? undefined : runOf(this.#owed[0]);
+    if (this.copyIn === undefined || this.copyIn.run !== run) return false;
+    this.copyIn.phase = 'open';
+    this.#wakeChanged();
+    return true;
+  }
+
+  noteCopyData(bytes: number): void {
+    if (this.copyIn === undefined) return;
+    this.copyIn.hasData = true;
+    this.copyIn.run.bytesIn += bytes;
+  }
+
+  /** CopyDone or CopyFail was sent. */
+  endCopyIn(): void {
+    if (this.copyIn?.phase === 'open') Object.assign(this.copyIn, { phase: 'ended', hasData: false });
+  }
+
+  /** Whether a Sync is not to be sent now: while COPY takes data the server swallows it without an answer. */
+  holdSync(): boolean {
+    if (this.copyIn?.phase !== 'open') return false;
+    // Without data before it the COPY cannot have failed yet.
+    if (this.copyIn.hasData) this.copyIn.heldSyncs++;
+    return true;
+  }
+
+  /** One statement of a simple Query is done; the next one may be another COPY. */
+  completeStatement(run: Run): void {
+    if (this.copyIn?.run === run) Object.assign(this.copyIn, { phase: 'asked', heldSyncs: 0 });
+  }
+
+  /** The server reported an error for this run, and takes no data for it any more. */
+  failCopyIn(run: Run, heldSyncs = this.copyIn?.heldSyncs ?? 0): void {
+    if (this.copyIn?.run === run) this.copyIn = undefined;
+    this.#wakeChanged();
+    if (heldSyncs > 0) this.onHeldSyncs(heldSyncs);
+  }
+
+  /** Resolves when it is known whether the server takes COPY data. */
+  async copyInKnown(): Promise<void> {
+    while (this.copyIn?.phase === 'asked' || this.copyIn?.phase === 'ended') await this.changed();
   }
 
   /**
@@ -113,13 +177,7 @@ export class Pending {
     if (sqlstate !== undefined && next !== undefined && this.#isBeforeSync(next)) next.sqlstate = sqlstate;
     while (this.#owed.length > 0 && this.#owed[0]?.kind !== 'sync') this.#skip(this.#owed.shift() as Owed);
     if (this.#owed.length === 0) this.isServerSkipping = true;
-    this.#wakeRoom();
-  }
-
-  /** While COPY takes data the server swallows Sync, so those already sent behind it will not be answered. */
-  forgetSyncsBehindHead(): void {
-    while (this.#owed[1]?.kind === 'sync') this.#owed.splice(1, 1);
-    this.#wakeRoom();
+    this.#wakeChanged();
   }
 
   /** ReadyForQuery came: everything up to its cause is done. Answers the runs that were among it. */
@@ -127,6 +185,7 @@ export class Pending {
     const runs: Run[] = [];
     while (this.#owed.length > 0) {
       const owed = this.#owed.shift() as Owed;
+      this.#noteGone(owed);
       if (owed.kind === 'query' || owed.kind === 'execute') runs.push(owed.run);
       if ('drop' in owed && owed.drop !== undefined) this.statements.confirm(owed.drop);
       if (owed.kind === 'sync' || owed.kind === 'query' || owed.kind === 'refused-query') break;
@@ -143,10 +202,16 @@ export class Pending {
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
+  /** Resolves when a reply has come that was owed, or the connection has ended. */
+  changed(): Promise<void> {
+    return new Promise((resolve) => this.#changeWaiters.push(resolve));
+  }
+
   /** The connection is over: answers every run without an outcome. */
   abandon(): Run[] {
     const runs = this.#owed.flatMap((owed) => (owed.kind === 'query' || owed.kind === 'execute' ? [owed.run] : []));
     this.#owed.length = 0;
+    this.copyIn = undefined;
     this.#wake();
     return runs;
   }
@@ -157,6 +222,14 @@ export class Pending {
   }
 
   #skip(owed: Owed): void {
+    this.cancel(owed);
+    this.#noteGone(owed);
+    const run = runOf(owed);
+    if (run !== undefined) this.onSkipped(run);
+  }
+
+  /** What it would have changed will not come to pass. */
+  cancel(owed: Owed): void {
     switch (owed.kind) {
       case 'parse':
         return this.statements.cancel(owed.change);
@@ -170,7 +243,7 @@ export class Pending {
       case 'execute':
         if (owed.kind === 'query') this.statements.cancel(owed.drop);
         for (const { change } of owed.run.nameChanges) this.statements.cancel(change);
-        return this.onSkipped(owed.run);
+        return;
       case 'refusal':
       case 'refused-query':
         if (owed.drop) this.statements.cancel(owed.drop);
@@ -180,14 +253,29 @@ export class Pending {
     }
   }
 
+  #noteGone(owed: Owed | undefined): void {
+    if (owed !== undefined && this.copyIn !== undefined && runOf(owed) === this.copyIn.run) this.copyIn = undefined;
+  }
+
+  #wakeChanged(): void {
+    this.#wakeRoom();
+    const waiters = this.#changeWaiters;
+    this.#changeWaiters = [];
+    for (const wake of waiters) wake();
+  }
+
   #wakeRoom(): void {
     if (this.#owed.length < owedMax) this.#roomWaiter?.();
   }
 
   #wake(): void {
-    this.#wakeRoom();
+    this.#wakeChanged();
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const wake of waiters) wake();
   }
+}
+
+function runOf(owed: Owed): Run | undefined {
+  return owed.kind === 'query' || owed.kind === 'execute' ? owed.run : undefined;
 }

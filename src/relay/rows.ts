@@ -108,8 +108,7 @@ export class Rows {
         this.#ready(bytes);
         return this.#pass(bytes);
       case 'G':
-        this.#options.pending.isCopyInOpen = true;
-        this.#options.pending.forgetSyncsBehindHead();
+        if (!this.#options.pending.openCopyIn()) throw unexpected(type);
         return this.#pass(bytes);
       case 'S':
         checkPinned(bytes);
@@ -158,6 +157,7 @@ export class Rows {
     }
     // A simple Query may hold more statements; it ends with ReadyForQuery.
     if (this.#options.pending.head?.kind === 'execute') this.#finishExecute('ok');
+    else this.#options.pending.completeStatement(run);
   }
 
   #finishExecute(state: 'ok' | 'suspended' | 'error'): void {
@@ -175,7 +175,6 @@ export class Rows {
   #error(bytes: Buffer): void {
     const { pending } = this.#options;
     const fields = decodeReport(bytes);
-    pending.isCopyInOpen = false;
     const head = pending.head;
     const isFatal = fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
     if (isFatal) this.hasSeenFatal = true;
@@ -186,13 +185,16 @@ export class Rows {
     }
     if (head.kind === 'query') {
       head.run.sqlstate = fields.get('C') ?? '';
+      pending.failCopyIn(head.run);
       return this.#pass(bytes);
     }
     if (head.kind === 'refusal') return this.#refusal(head, fields, bytes);
     if (head.kind === 'execute') {
       head.run.sqlstate = fields.get('C') ?? '';
+      const heldSyncs = pending.copyIn?.run === head.run ? pending.copyIn.heldSyncs : 0;
       this.#finishExecute('error');
       pending.skipToSync();
+      pending.failCopyIn(head.run, heldSyncs);
     } else pending.skipToSync(fields.get('C'));
     this.#pass(bytes);
   }
@@ -205,8 +207,10 @@ export class Rows {
   ): void {
     const { pending } = this.#options;
     this.#pass(fields.get('M')?.includes(head.nonce) ? head.error : bytes);
-    if (head.drop !== undefined) pending.replaceHead({ kind: 'refused-query', drop: head.drop });
-    else pending.skipToSync();
+    const { drop } = head;
+    if (head.isSimple) return pending.replaceHead({ kind: 'refused-query', ...(drop !== undefined && { drop }) });
+    if (drop !== undefined) pending.statements.confirm(drop);
+    pending.skipToSync();
   }
 
   #ready(bytes: Buffer): void {

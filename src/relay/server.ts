@@ -90,7 +90,7 @@ async function openTunnel(options: ServerOptions, request: IncomingMessage): Pro
     throw new GateError('denied', 'tunnels are not for browsers', { rule: 'origin' });
   }
   const id = /^\/v1\/sessions\/([\w-]{1,100})\/tunnel$/.exec(request.url ?? '')?.[1];
-  if (id === undefined) throw new GateError('not-found', `there is no tunnel at ${request.url?.slice(0, 200)}`);
+  if (id === undefined) throw new GateError('not-found', `there is no tunnel at ${request.url?.replace(/\?.*/s, '').slice(0, 200)}`);
   const { principal } = await authenticateHeader(options.verifier, request.headers.authorization);
   return options.sessions.forTunnel(principal, id);
 }

@@ -15,6 +15,8 @@ import { LiveSession, type SessionServices } from './live-session.ts';
 export const sessionsPerPrincipalMax = 50;
 /** setTimeout cannot wait longer than this. */
 const timerMaxMs = 0x7fffffff;
+/** How often the end of a session is stored again when the state could not be written. */
+const storeRetryMs = 1000;
 
 export type SessionsOptions = {
   readonly config: RelayConfig;
@@ -28,6 +30,7 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #live = new Map<string, LiveSession>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
+  #isStopped = false;
 
   private constructor(options: SessionsOptions) {
     this.#options = options;
@@ -144,12 +147,23 @@ export class Sessions {
     this.#timers.delete(id);
     await live.end(error);
     await live.journal.note({ kind: 'session.close', reason: error.message });
-    const end = { at: new Date(), reason: error.message, counts: this.#options.recorder.counts(id) };
-    await this.#options.store.endSession(id, end);
+    await this.#storeEnd(id, { at: new Date(), reason: error.message });
+  }
+
+  /** Nothing waits for this: the session has ended already, and a state that cannot be written now can be later. */
+  async #storeEnd(id: string, end: { readonly at: Date; readonly reason: string }): Promise<void> {
+    const { store, recorder, services } = this.#options;
+    try {
+      await store.endSession(id, { ...end, counts: recorder.counts(id) });
+    } catch (error) {
+      services.log.error({ err: error, session: id }, 'the end of the session could not be stored');
+      if (!this.#isStopped) this.#timers.set(id, setTimeout(() => void this.#storeEnd(id, end), storeRetryMs).unref());
+    }
   }
 
   /** Ends all connections; the sessions stay open, so that clients come back after a restart. */
   async stop(error: GateError): Promise<void> {
+    this.#isStopped = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
     await Promise.all([...this.#live.values()].map((live) => live.endConnections(error)));

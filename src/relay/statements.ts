@@ -6,17 +6,12 @@ import { GateError } from '../errors/errors.ts';
 import { FrameScanner } from '../pgwire/frame.ts';
 import { decodeFrontend, encodeParse, encodeQuery, type FrontendMessage } from '../pgwire/frontend.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
+import { beginFrontend } from './frontend-limits.ts';
 import { Gatekeeper, type Verdict } from './gatekeeper.ts';
 import type { Journal } from './journal.ts';
 import { recordedParameters } from './journal.ts';
 import type { Owed, Pending, Prepared, Run } from './pending.ts';
 
-/** Largest message that is held whole: Query and Parse by the parser's limit, Bind for large parameters. */
-export const frontendBodyBytesMax = 64 * 1024 * 1024;
-/** The server's own limit for messages that are small by nature (PQ_SMALL_MESSAGE_LIMIT). */
-export const smallBodyBytesMax = 10_000;
-/** PostgreSQL's limit for any message (PQ_LARGE_MESSAGE_LIMIT). CopyData is streamed, never held. */
-export const copyBodyBytesMax = 0x3fffffff;
 /** Past this many waiting bytes the client is not read any further. */
 const queueBytesMax = 1024 * 1024;
 /** Messages that are decided on and forwarded together. */
@@ -25,9 +20,15 @@ const unitMessagesMax = 256;
 const turnMs = 10;
 
 type Item = { readonly type: number; readonly bytes: Buffer } | { readonly type: undefined; readonly bytes: Buffer };
-type Forwarded = { readonly bytes: Buffer; readonly owed?: Owed; readonly copyBytes?: number };
+type Forwarded = { readonly bytes: Buffer; readonly owed?: Owed; readonly copyBytes?: number; readonly endsCopyIn?: true };
 /** What is forwarded together once its events are durable: at most up to the end of one segment. */
-type Unit = { readonly forward: Forwarded[]; readonly events: Event[]; isSegmentEnd: boolean; isSimple: boolean };
+type Unit = {
+  readonly forward: Forwarded[];
+  readonly events: Event[];
+  isSegmentEnd: boolean;
+  isSimple: boolean;
+  isCancelled: boolean;
+};
 
 export type StatementsOptions = {
   readonly connection: number;
@@ -37,8 +38,8 @@ export type StatementsOptions = {
   /** Sends to the server; false asks to wait for `drained`. */
   readonly write: (bytes: Buffer) => boolean;
   readonly drained: () => Promise<void>;
-  /** Resolves when no cancel request is on its way to the server. */
-  readonly cancelled: () => Promise<void>;
+  /** While a cancel request is on its way to the server: resolves when the server has taken it. */
+  readonly cancelling: () => Promise<void> | undefined;
   readonly pauseClient: () => void;
   readonly resumeClient: () => void;
   /** The client broke the protocol, or said goodbye. */
@@ -57,6 +58,10 @@ export class Statements {
   /** A message of this segment was refused: like the server, drop everything up to Sync. */
   #isSkipping = false;
   #segment = 1;
+  /** What is being decided on or recorded, and not sent yet. */
+  #unsent: Unit | undefined;
+  /** Gives up the wait for a long text to be examined. */
+  #stopExamining: ((error: GateError) => void) | undefined;
   bytesIn = 0;
 
   constructor(options: StatementsOptions) {
@@ -66,6 +71,12 @@ export class Statements {
       raw: (bytes) => this.#enqueue({ type: undefined, bytes }),
       message: (type, bytes) => this.#enqueue({ type, bytes }),
     });
+    options.pending.onHeldSyncs = (count) => {
+      for (; count > 0; count--) {
+        options.pending.push({ kind: 'sync' });
+        options.write(syncMessage);
+      }
+    };
   }
 
   push(chunk: Buffer): void {
@@ -88,6 +99,16 @@ export class Statements {
     this.#taken = 0;
   }
 
+  /** Makes the statement that waits for its decision or its record fail with `cancelled`, if there is one. */
+  cancelUnsent(): boolean {
+    const unit = this.#unsent;
+    const hasStatement = unit?.forward.some(({ owed }) => owed?.kind === 'query' || owed?.kind === 'execute');
+    if (unit === undefined || (!hasStatement && this.#stopExamining === undefined)) return false;
+    if (this.#stopExamining !== undefined) this.#stopExamining(cancelled());
+    else unit.isCancelled = true;
+    return true;
+  }
+
   #enqueue(item: Item): void {
     this.#queue.push(item);
     this.#queuedBytes += item.bytes.length;
@@ -97,7 +118,8 @@ export class Statements {
     this.#isRunning = true;
     let turnStart = performance.now();
     for (let item = this.#take(); item !== undefined; item = this.#take()) {
-      const unit: Unit = { forward: [], events: [], isSegmentEnd: false, isSimple: false };
+      const unit: Unit = { forward: [], events: [], isSegmentEnd: false, isSimple: false, isCancelled: false };
+      this.#unsent = unit;
       for (let count = 1; item !== undefined; count++) {
         await this.#admit(item, unit);
         if (unit.isSegmentEnd || count === unitMessagesMax) break;
@@ -134,37 +156,44 @@ export class Statements {
         forward = this.#refuseUnit(unit, error as GateError);
       }
     }
-    await this.#options.cancelled();
-    const { pending, journal, connection } = this.#options;
-    for (const { bytes, owed, copyBytes } of forward) {
+    this.#unsent = undefined;
+    if (unit.isCancelled && forward === unit.forward) {
+      for (const { owed } of forward) this.#noteNotSent(owed);
+      forward = this.#refuseUnit(unit, cancelled());
+    }
+    const { pending } = this.#options;
+    for (const { bytes, owed, copyBytes, endsCopyIn } of forward) {
       await pending.room();
+      if (copyBytes === undefined && pending.copyIn !== undefined) await pending.copyInKnown();
+      for (let sent = this.#options.cancelling(); sent !== undefined; sent = this.#options.cancelling()) await sent;
       if (this.#hasEnded) {
-        // On record, but the connection ended before it was sent.
-        if (owed?.kind === 'query' || owed?.kind === 'execute') journal.noteOutcome(connection, owed.run, 'skipped');
+        this.#noteNotSent(owed);
         continue;
       }
+      if (owed?.kind === 'sync' && pending.holdSync()) continue;
       if (owed !== undefined) pending.push(owed);
-      const copyIn = copyBytes === undefined ? undefined : pending.copyIn;
-      if (copyBytes !== undefined && copyIn !== undefined) copyIn.bytesIn += copyBytes;
+      if (copyBytes !== undefined) pending.noteCopyData(copyBytes);
+      if (endsCopyIn) pending.endCopyIn();
       if (!this.#options.write(bytes)) await this.#options.drained();
     }
   }
 
+  /** It is on record, but does not get to the server. */
+  #noteNotSent(owed: Owed | undefined): void {
+    const { journal, connection } = this.#options;
+    if (owed?.kind === 'query' || owed?.kind === 'execute') journal.noteOutcome(connection, owed.run, 'skipped');
+  }
+
   /** Nothing of the unit is forwarded; the client gets one error at its first statement, as for any failure. */
   #refuseUnit(unit: Unit, error: GateError): Forwarded[] {
-    for (const { owed } of unit.forward) {
-      if (owed?.kind === 'parse') this.#options.pending.statements.cancel(owed.change);
-      if (owed?.kind === 'bind') this.#options.pending.portals.cancel(owed.change);
-      if (owed?.kind === 'query' || owed?.kind === 'execute') {
-        for (const { change } of owed.run.nameChanges) this.#options.pending.statements.cancel(change);
-      }
-      if (owed?.kind === 'query') this.#options.pending.statements.cancel(owed.drop);
-    }
+    for (const { owed } of unit.forward) if (owed !== undefined) this.#options.pending.cancel(owed);
     const refusal = this.#refusal(error, unit.isSimple);
     const sync = unit.forward.find(({ owed }) => owed?.kind === 'sync');
     // In extended mode without its Sync yet, the rest of the segment is dropped like after any error.
     if (sync === undefined && !unit.isSimple) this.#isSkipping = true;
-    return sync === undefined ? [refusal] : [refusal, sync];
+    // What ends or feeds an earlier COPY still goes, or the server would go on taking data.
+    const before = unit.forward.slice(0, unit.forward.findIndex(({ owed }) => owed !== undefined));
+    return sync === undefined ? [...before, refusal] : [...before, refusal, sync];
   }
 
   async #admit(item: Item, unit: Unit): Promise<void> {
@@ -210,8 +239,7 @@ export class Statements {
         return this.#admitSync(bytes, unit);
       case 'CopyDone':
       case 'CopyFail':
-        this.#options.pending.isCopyInOpen = false;
-        unit.forward.push({ bytes });
+        unit.forward.push({ bytes, endsCopyIn: true });
         return;
       case 'Flush':
         unit.forward.push({ bytes });
@@ -225,8 +253,14 @@ export class Statements {
     }
   }
 
+  #examine(sql: string): Promise<Verdict> {
+    const stopped = () => new Promise<never>((_, reject) => (this.#stopExamining = reject));
+    const forget = () => (this.#stopExamining = undefined);
+    return this.#options.gatekeeper.examine(sql, this.#segment, stopped).finally(forget);
+  }
+
   async #admitQuery(sql: string, bytes: Buffer, unit: Unit): Promise<void> {
-    const verdict = await this.#options.gatekeeper.examine(sql, this.#segment);
+    const verdict = await this.#examine(sql);
     const statement = this.#recordStatement(unit, verdict, 'simple');
     if (!verdict.ok) return this.#refuse(unit, verdict.error, true, verdict.position);
     const run = this.#startRun(statement, verdict.prepared);
@@ -237,12 +271,10 @@ export class Statements {
 
   async #admitParse(name: string, sql: string, bytes: Buffer, unit: Unit): Promise<void> {
     checkedName(name);
-    const verdict = await this.#options.gatekeeper.examine(sql, this.#segment);
+    const verdict = await this.#examine(sql);
     if (!verdict.ok) {
       this.#recordStatement(unit, verdict, 'extended');
-      // A failed Parse of the unnamed statement takes the old one with it (PostgreSQL's exec_parse_message).
-      if (name === '') this.#options.pending.statements.confirm(this.#dropUnnamed());
-      return this.#refuse(unit, verdict.error, false, verdict.position);
+      return this.#refuse(unit, verdict.error, false, verdict.position, name === '');
     }
     const change = { segment: this.#segment, name, value: verdict.prepared };
     unit.forward.push({ bytes, owed: { kind: 'parse', change: this.#options.pending.statements.propose(change) } });
@@ -251,7 +283,7 @@ export class Statements {
   async #admitExecute(portalName: string, bytes: Buffer, unit: Unit): Promise<void> {
     const portal = await this.#options.gatekeeper.findPortal(portalName, this.#segment);
     const verdict = this.#options.gatekeeper.decide(portal.prepared);
-    const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(portal.values));
+    const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(portal.values, portal.prepared.isRedacted));
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
     unit.forward.push({ bytes, owed: { kind: 'execute', run: this.#startRun(statement, portal.prepared) } });
   }
@@ -267,11 +299,9 @@ export class Statements {
   }
 
   #admitSync(bytes: Buffer, unit: Unit): void {
-    // While the server takes COPY data it swallows Sync and Flush without an answer.
-    const isSwallowed = this.#options.pending.isCopyInOpen;
     this.#isSkipping = false;
-    unit.forward.push(isSwallowed ? { bytes } : { bytes, owed: { kind: 'sync' } });
-    if (!isSwallowed) this.#endSegment(unit, false);
+    unit.forward.push({ bytes, owed: { kind: 'sync' } });
+    this.#endSegment(unit, false);
   }
 
   #endSegment(unit: Unit, isSimple: boolean): void {
@@ -319,8 +349,8 @@ export class Statements {
     return statement;
   }
 
-  #refuse(unit: Unit, error: GateError, isSimple: boolean, position?: number): void {
-    unit.forward.push(this.#refusal(error, isSimple, position));
+  #refuse(unit: Unit, error: GateError, isSimple: boolean, position?: number, dropsUnnamed = isSimple): void {
+    unit.forward.push(this.#refusal(error, isSimple, position, dropsUnnamed));
     if (isSimple) this.#endSegment(unit, true);
     else this.#isSkipping = true;
   }
@@ -330,14 +360,18 @@ export class Statements {
    * both sides take the same turn: the transaction fails, the pipeline is passed over up to Sync, and every status that
    * the server reports afterwards is true. Its error is recognised by the nonce and replaced by the refusal.
    */
-  #refusal(error: GateError, isSimple: boolean, position?: number): Forwarded {
+  #refusal(error: GateError, isSimple: boolean, position?: number, dropsUnnamed = isSimple): Forwarded {
     const nonce = `gate-${randomBytes(9).toString('base64url')}`;
     const text = `"${nonce}" stands for a statement that gate refused in session ${this.#options.journal.session}`;
-    const owed = { kind: 'refusal', error: encodeGateError(error, 'ERROR', position), nonce } as const;
-    return isSimple
-      ? { bytes: encodeQuery(text), owed: { ...owed, drop: this.#dropUnnamed() } }
-      : // A named Parse leaves the client's unnamed statement alone; it fails before the name is stored.
-        { bytes: encodeParse('gate-refused', text), owed };
+    const owed = {
+      kind: 'refusal',
+      error: encodeGateError(error, 'ERROR', position),
+      nonce,
+      isSimple,
+      ...(dropsUnnamed && { drop: this.#dropUnnamed() }),
+    } as const;
+    // A named Parse leaves the server's unnamed statement alone; it fails before the name is stored.
+    return { bytes: isSimple ? encodeQuery(text) : encodeParse('gate-refused', text), owed };
   }
 
   #terminate(): void {
@@ -353,28 +387,15 @@ export class Statements {
   }
 }
 
+const syncMessage = Buffer.from([0x53, 0, 0, 0, 4]);
+
+function cancelled(): GateError {
+  return new GateError('cancelled', 'the statement was cancelled before it was sent to the database');
+}
+
 function checkedName(name: string): string {
   if (Buffer.byteLength(name) > 63) {
     throw new GateError('name-too-long', 'names of statements and portals may have at most 63 bytes');
   }
   return name;
-}
-
-/** Limits are checked on the header, before any of the body is held. */
-function beginFrontend(type: number, bodyLength: number): 'whole' | 'raw' {
-  const letter = String.fromCharCode(type);
-  if (letter === 'd') {
-    if (bodyLength > copyBodyBytesMax) throw tooLarge(letter, bodyLength, copyBodyBytesMax);
-    return 'raw';
-  }
-  if (!'QPBDECSHcfXF'.includes(letter)) {
-    throw new GateError('protocol-violation', `a client may not send message type 0x${type.toString(16)} here`);
-  }
-  const limit = 'QPBF'.includes(letter) ? frontendBodyBytesMax : smallBodyBytesMax;
-  if (bodyLength > limit) throw tooLarge(letter, bodyLength, limit);
-  return 'whole';
-}
-
-function tooLarge(letter: string, bodyLength: number, limit: number): GateError {
-  return new GateError('too-large', `a message of type '${letter}' has ${bodyLength} bytes; at most ${limit} are taken`);
 }

@@ -20,6 +20,8 @@ import type { Target } from './config.ts';
 export const connectTimeoutMs = 15_000;
 /** No message of a login is larger; a hostile server gets no more memory than this. */
 const loginBodyBytesMax = 64 * 1024;
+/** Nor do all messages of a login together come near this. */
+const loginBytesMax = 1024 * 1024;
 
 export type Upstream = {
   /** Paused; nothing behind ReadyForQuery has been read. */
@@ -130,6 +132,7 @@ function logIn(
 /** The messages of one login, in the order that section 54.2.1 allows. */
 class Login {
   readonly parameters = new Map<string, string>();
+  #bytes = 0;
   pid = 0;
   key: Buffer = Buffer.alloc(0);
   isReady = false;
@@ -146,6 +149,10 @@ class Login {
   begin(type: number, bodyLength: number): 'whole' {
     if (bodyLength > loginBodyBytesMax) {
       throw new GateError('upstream-protocol', `the server sent ${bodyLength} bytes in message ${describeType(type)} during login`);
+    }
+    this.#bytes += bodyLength + 5;
+    if (this.#bytes > loginBytesMax) {
+      throw new GateError('upstream-protocol', `the server sent more than ${loginBytesMax} bytes during login`);
     }
     return 'whole';
   }

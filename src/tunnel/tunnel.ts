@@ -7,6 +7,8 @@ const sliceBytesMax = 256 * 1024;
 /** `write` answers false while more than this many bytes wait to be sent. */
 export const writeBufferBytes = 1024 * 1024;
 const pingIntervalMs = 20_000;
+/** One tick more than the other end needs, since the two clocks do not tick together. */
+const silentTicksMax = 2;
 /** A close frame's reason may take 123 bytes (RFC 6455, 5.5). */
 const closeReasonBytesMax = 123;
 
@@ -30,17 +32,21 @@ export class Tunnel {
   readonly #socket: WebSocket;
   #unsentBytes = 0;
   #isFull = false;
-  #isAlive = true;
+  /** Ticks since anything was heard of the peer. */
+  #silentTicks = 0;
   readonly #keepAlive: NodeJS.Timeout;
 
-  /** Takes over an open WebSocket. */
-  constructor(socket: WebSocket, handlers: TunnelHandlers) {
+  /** Takes over an open WebSocket. A peer of which nothing is heard for two intervals is cut off at the third. */
+  constructor(socket: WebSocket, handlers: TunnelHandlers, options: { readonly pingIntervalMs?: number } = {}) {
     this.#socket = socket;
     socket.on('message', (data: RawData, isBinary) => {
+      this.#silentTicks = 0;
+      // What comes behind a refused frame, or after this end has closed, is not wanted any more.
+      if (!this.isOpen) return;
       if (isBinary) handlers.onData(data as Buffer);
       else this.close(1003, 'the tunnel carries binary messages only');
     });
-    socket.on('pong', () => (this.#isAlive = true));
+    socket.on('pong', () => (this.#silentTicks = 0));
     // The close event follows and carries what is worth knowing.
     socket.on('error', () => undefined);
     socket.on('close', (code, reason) => {
@@ -48,7 +54,7 @@ export class Tunnel {
       handlers.onClose(code, reason.toString('utf8'));
     });
     this.#onDrain = handlers.onDrain;
-    this.#keepAlive = setInterval(() => this.#ping(), pingIntervalMs).unref();
+    this.#keepAlive = setInterval(() => this.#ping(), options.pingIntervalMs ?? pingIntervalMs).unref();
   }
 
   readonly #onDrain: () => void;
@@ -86,6 +92,8 @@ export class Tunnel {
   }
 
   resume(): void {
+    // The answer to the last ping may wait unread in the socket.
+    this.#silentTicks = 0;
     this.#socket.resume();
   }
 
@@ -100,10 +108,18 @@ export class Tunnel {
     this.#socket.terminate();
   }
 
+  /**
+   * An end that has paused cannot see pings and so cannot answer them, for as long as somebody leaves a result on the
+   * screen. It says by itself that it lives, with pongs that nobody asked for (RFC 6455, 5.5.3), and expects none.
+   */
   #ping(): void {
-    if (this.#socket.isPaused) return;
-    if (!this.#isAlive) return this.#socket.terminate();
-    this.#isAlive = false;
+    if (this.#socket.isPaused) {
+      this.#silentTicks = 0;
+      this.#socket.pong();
+      return;
+    }
+    if (this.#silentTicks >= silentTicksMax) return this.#socket.terminate();
+    this.#silentTicks++;
     this.#socket.ping();
   }
 }

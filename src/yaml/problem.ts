@@ -34,7 +34,10 @@ export function describeProblem(issue: z.core.$ZodIssue, root: unknown): string 
       return describeBound('at most', issue.origin, Number(issue.maximum));
     case 'invalid_format':
       return issue.format === 'url' ? 'expected a URL, as in https://example.com' : `expected the format ${issue.format}`;
-    default:
+    case 'not_multiple_of':
+      return `must be a multiple of ${issue.divisor}`;
+    case 'invalid_element':
+    case 'custom':
       return 'this value is not accepted here';
   }
 }

@@ -23,7 +23,7 @@ export function parseYaml<Schema extends z.ZodMiniType>(text: string, file: stri
   if (problems.length > 0) throw invalid(problems.map((error) => `${at(error.pos[0])}: ${error.message}`));
   const value = toValue(document, file);
   const result = schema.safeParse(value);
-  if (result.success) return result.data as z.infer<Schema>;
+  if (result.success) return result.data;
   throw invalid(result.error.issues.map((issue) => describeIssue(document, value, issue, at)));
 }
 

@@ -51,6 +51,22 @@ export class RelayChild {
     return readFile(this.#logFile, 'utf8');
   }
 
+  /** Resolves when it has taken in all that was sent to it: what it has read so far stays the same for a while. */
+  async quiet(): Promise<void> {
+    let last = '';
+    let now = await this.#read();
+    while (now !== last) {
+      last = now;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      now = await this.#read();
+    }
+  }
+
+  /** proc_pid_io(5). */
+  async #read(): Promise<string> {
+    return /^rchar: (\d+)/m.exec(await readFile(`/proc/${this.pid}/io`, 'utf8'))?.[1] ?? '';
+  }
+
   /** Resident memory in bytes, now and at its highest so far (proc_pid_status(5)). */
   async memory(): Promise<{ now: number; peak: number }> {
     const status = await readFile(`/proc/${this.pid}/status`, 'utf8');

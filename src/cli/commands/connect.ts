@@ -1,118 +1,212 @@
-/** gate connect: a grant, a session, and a local port that any PostgreSQL client can use until the grant ends. */
-import { Command, InvalidArgumentError } from 'commander';
-import type { LocalPort } from '../../client/local-port.ts';
-import type { OpenSession } from '../../client/session.ts';
+/**
+ * gate connect: a grant, a session, and a local port that any PostgreSQL client can use until the grant ends.
+ *
+ * Events of `--json`, one per line; fields are only ever added:
+ * - stdout `{"event":"ready","host","port","user","password","database","url","passfile","session","grant","target",
+ *   "role","expiresAt"}`, once per target, when its port is open; with `--tls` also `sslmode` and `sslrootcert`.
+ * - stdout `{"event":"ended","target","session","code","message"}`, once per target: `code` is `grant-expired`,
+ *   `session-ended`, `interrupted` (a signal) or `stdin-closed` (`--watch-stdin`).
+ * - stderr `{"event":"warning","message"}`: the grant ends soon, the relay is away or back, another port than last time.
+ */
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { GateError } from '../../errors/errors.ts';
 import type { Context } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
 import { addGrantFlags, resolveGrantRequest, type GrantFlags } from '../grant-flags.ts';
-import { formatRelative } from '../output.ts';
+import { printForms, type PrintForm } from './connect/address.ts';
+import type { ConnectTunnel, TunnelPlan } from './connect/tunnel.ts';
 
-type Flags = GrantFlags & { readonly port: number; readonly socketDir?: string };
+export type ConnectFlags = GrantFlags & {
+  /** 0 for any free one; undefined for the one that the target had last time. */
+  readonly port?: number;
+  readonly socketDir?: string;
+  readonly listen?: '-';
+  readonly tls?: boolean;
+  readonly print?: PrintForm;
+  readonly watchStdin?: boolean;
+};
 
-/** Warnings on stderr, this long before the grant ends. */
-const warnBeforeMs = [5 * 60_000, 60_000];
 const signalExitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143 };
 
 export function connectCommand(context: Context): Command {
   const command = new Command('connect')
     .summary('open a local port to a target')
-    .description('Get a grant for a target and open a local port to it. Any PostgreSQL client works through the port.')
-    .argument('<target>')
-    .option('-p, --port <port>', 'local port; 0 picks a free one', parsePort, 0)
-    .option('--socket-dir <directory>', 'a Unix socket in this private directory instead of a port');
-  return addGrantFlags(command).action((target: string, flags: Flags) => runConnect(context, target, flags));
-}
-
-export async function runConnect(context: Context, target: string, flags: Flags): Promise<void> {
-  const [{ openSession }, { startLocalPort }, { writePassfile }] = await Promise.all([
-    import('../../client/session.ts'),
-    import('../../client/local-port.ts'),
-    import('../../client/passfile.ts'),
-  ]);
-  const relay = await context.relay();
-  const request = await resolveGrantRequest(context, target, flags);
-  const session = await context.io.withSpinner(`Asking for a grant on ${target}`, () => openSession(relay, 'connect', request));
-  const stop = context.stopSignal();
-  const broken = new Set<string>();
-  const ended = createEnd(session.expiresAt, context);
-  const port = await startLocalPort({
-    relay: relay.url,
-    session: session.id,
-    accessToken: () => relay.accessToken(),
-    listen: flags.socketDir === undefined ? { port: flags.port } : { directory: flags.socketDir },
-    onBroken: (reason, code) => {
-      // Many connections break for one reason; it is said once.
-      if (!broken.has(reason)) context.io.warn(reason);
-      broken.add(reason);
-      if (code === 4410 || code === 4411) ended.end(new GateError('session-ended', reason));
-    },
+    .description(
+      'Get a grant for a target and open a local port to it. Any PostgreSQL client works through the port.\n' +
+        'With a command behind "--", run it with PGHOST, PGPORT and so on set, and end with it.',
+    )
+    .usage('[options] <target...> [-- command...]')
+    .argument('<target...>', 'one or more targets, each with a port of its own')
+    .option('-p, --port <port>', 'exactly this local port; 0 picks a free one (default: the same as last time)', parsePort)
+    .option('--socket-dir <directory>', 'a Unix socket in this private directory instead of a port')
+    .addOption(new Option('--listen <where>', '"-": one connection over standard input and output').choices(['-']))
+    .option('--tls', 'speak TLS on the port, with a certificate of your own local authority')
+    .addOption(new Option('--print <form>', 'only this line on stdout').choices(printForms))
+    .option('--watch-stdin', 'stop when standard input ends, as when the parent process dies');
+  return addGrantFlags(command).action((operands: string[], flags: ConnectFlags, own: Command) => {
+    const child = wordsBehindDashes(own);
+    const targets = operands.slice(0, operands.length - child.length);
+    return runConnect(context, { targets, child }, flags);
   });
-  const passfile = await writePassfile(await context.config(), session, port);
+}
+
+export type ConnectWords = { readonly targets: readonly string[]; readonly child: readonly string[] };
+
+export async function runConnect(context: Context, words: ConnectWords, flags: ConnectFlags): Promise<void> {
+  checkFlags(context, words, flags);
+  const plans = await makePlans(context, words.targets, flags);
+  const { ConnectTunnel } = await import('./connect/tunnel.ts');
+  const tunnels: ConnectTunnel[] = [];
+  // A child's signals are its own; for everything else the first one ends the sessions, and the second the program.
+  let signal: AbortSignal | undefined;
+  const stop = () => (words.child.length === 0 ? (signal ??= context.stopSignal()) : undefined);
   try {
-    await announce(context, session, port, passfile.path);
-    await new Promise<void>((resolve, reject) => {
-      const onStop = () => reject(new ExitCode(signalExitCodes[String(stop.reason)] ?? 1));
-      if (stop.aborted) onStop();
-      stop.addEventListener('abort', onStop);
-      void ended.promise.then(reject, resolve);
-    });
+    for (const plan of plans) {
+      tunnels.push(await ConnectTunnel.open(plan));
+      // From the first session on there is something to tidy up.
+      throwIfStopped(stop());
+    }
+    const [first] = tunnels;
+    if (first === undefined) return;
+    if (flags.listen !== undefined) return await overStdio(context, first, stop());
+    for (const tunnel of tunnels) await tunnel.listen();
+    if (words.child.length > 0) return await withChild(context, first, words.child);
+    await announce(context, tunnels, flags);
+    await holdOpen(context, tunnels, [stopped(stop()), ...(flags.watchStdin === true ? [stdinEnded()] : [])]);
   } finally {
-    ended.clear();
-    await Promise.all([port.close(), passfile.remove(), relay.endSession(session.id).catch(() => undefined)]);
+    await Promise.all(tunnels.map((tunnel) => tunnel.close()));
   }
 }
 
-/** Resolves with the error that ends the tunnel from this side's clock, after its warnings. */
-function createEnd(expiresAt: string, context: Context) {
-  let end: (error: GateError) => void = () => undefined;
-  const promise = new Promise<GateError>((resolve) => (end = resolve));
-  const left = Date.parse(expiresAt) - Date.now();
-  const timers = warnBeforeMs
-    .filter((before) => left > before)
-    .map((before) => setLongTimeout(() => context.io.warn(`the grant ends ${formatRelative(expiresAt, new Date())}`), left - before));
-  timers.push(setLongTimeout(() => end(new GateError('grant-expired', `the grant ended at ${expiresAt}`, { hint: 'Run gate connect again.' })), left));
-  return { promise, end, clear: () => timers.forEach((timer) => clearTimeout(timer)) };
+function checkFlags({ io }: Context, { targets, child }: ConnectWords, flags: ConnectFlags): void {
+  const { port, socketDir, listen, tls, print, watchStdin } = flags;
+  const refuseIf = (condition: boolean, message: string) => {
+    if (condition) throw new GateError('usage', message, { hint: 'See gate connect --help.' });
+  };
+  const isOne = targets.length === 1;
+  refuseIf(targets.length === 0, 'name a target before "--"');
+  refuseIf(new Set(targets).size < targets.length, 'the same target is named twice');
+  refuseIf(!isOne && child.length > 0, 'a command can be run with one target only');
+  refuseIf(!isOne && port !== undefined && port !== 0, '--port names one port, and each target needs its own');
+  refuseIf(!isOne && listen !== undefined, '--listen - can serve one target only');
+  refuseIf(listen !== undefined && (socketDir !== undefined || port !== undefined), '--listen - takes the place of a port');
+  refuseIf(listen !== undefined && child.length > 0, '--listen - and a command both want standard input');
+  refuseIf(listen !== undefined && (io.json || print !== undefined), 'with --listen - stdout belongs to the connection');
+  refuseIf(listen !== undefined && watchStdin === true, '--listen - ends with standard input anyway');
+  refuseIf(tls === true && (listen !== undefined || socketDir !== undefined), 'TLS is for ports: clients do not speak it over sockets and pipes');
+  refuseIf(print !== undefined && (io.json || child.length > 0), 'with --json or a command there is nothing to --print');
+  refuseIf(print === 'jdbc' && socketDir !== undefined, 'JDBC cannot reach a Unix socket without an extra library');
+  refuseIf(child.length > 0 && watchStdin === true, 'standard input belongs to the command');
 }
 
-/** setTimeout with more than 24 days fires at once; grants are shorter, but a clock may be wrong. */
-function setLongTimeout(work: () => void, delayMs: number): NodeJS.Timeout {
-  return setTimeout(work, Math.max(0, Math.min(delayMs, 0x7fffffff)));
+/** Questions to the user come first, so that no session is open while they are thought about. */
+async function makePlans(context: Context, targets: readonly string[], flags: ConnectFlags): Promise<TunnelPlan[]> {
+  const { RelayNews } = await import('./connect/relay-news.ts');
+  const [relay, config] = await Promise.all([context.relay(), context.config()]);
+  const shared = { io: context.io, relay, config, news: new RelayNews(context.io), isTls: flags.tls === true };
+  const plans: TunnelPlan[] = [];
+  for (const target of targets) {
+    plans.push({
+      ...shared,
+      request: await resolveGrantRequest(context, target, flags),
+      label: targets.length > 1 ? `${target}: ` : '',
+      ...(flags.port !== undefined && { port: flags.port }),
+      ...(flags.socketDir !== undefined && { socketDirectory: flags.socketDir }),
+    });
+  }
+  return plans;
 }
 
-async function announce(context: Context, session: OpenSession, port: LocalPort, passfile: string): Promise<void> {
+async function announce({ io }: Context, tunnels: readonly ConnectTunnel[], { print, tls }: ConnectFlags): Promise<void> {
+  const { printAddress, readyEvent, writeBlock } = await import('./connect/announce.ts');
+  for (const { address } of tunnels) {
+    if (io.json) await io.writeJson(readyEvent(address));
+    else if (print !== undefined) await printAddress(io, address, print);
+    else await writeBlock(io, address);
+  }
+  if (tls === true) io.say('The port takes TLS only, with a certificate of your own local authority (the root cert above).');
+  const what = tunnels.length === 1 ? 'the port and ends the session' : 'the ports and ends the sessions';
+  io.say(`Every statement is recorded. Ctrl-C closes ${what}.`);
+}
+
+/** Until every session has ended, a signal comes, or standard input ends where that is watched. */
+async function holdOpen(context: Context, tunnels: readonly ConnectTunnel[], stops: readonly Promise<string>[]): Promise<void> {
   const { io } = context;
-  const { user, database, password, expiresAt, target, role } = session;
-  const isSocket = port.host.startsWith('/');
-  const authority = isSocket ? '' : `${port.host}:${port.port}`;
-  const url = `postgresql://${user}:${password}@${authority}/${database}${isSocket ? `?host=${encodeURIComponent(port.host)}` : ''}`;
-  if (io.json) {
-    const { host, port: number } = port;
-    const { id, grant } = session;
-    const ready = { event: 'ready', host, port: number, user, password, database, url, passfile, session: id, grant, target, role, expiresAt };
-    return io.writeJson(ready);
-  }
-  const colors = await io.colors();
-  const rows: [string, string][] = [
-    ['host', port.host],
-    ['port', String(port.port)],
-    ['user', user],
-    ['password', password],
-    ['database', database],
-  ];
-  const lines = [
-    `${colors.bold(target)} as ${colors.bold(role)}, until ${expiresAt} (${formatRelative(expiresAt, new Date())}), session ${session.id}`,
-    '',
-    ...rows.map(([name, value]) => `  ${name.padEnd(9)} ${value}`),
-    '',
-    `  psql      PGPASSFILE=${passfile} psql -h ${port.host} -p ${port.port} -U ${user} ${database}`,
-    `  URL       ${url}`,
-    ...(isSocket ? [] : [`  JDBC      jdbc:postgresql://${authority}/${database}?user=${user}&password=${password}`]),
-    `  env       export PGHOST=${port.host} PGPORT=${port.port} PGUSER=${user} PGDATABASE=${database} PGPASSFILE=${passfile}`,
-    '',
-  ];
-  await io.write(`${lines.join('\n')}\n`);
-  io.say('Every statement is recorded. Ctrl-C closes the port and ends the session.');
+  const open = new Set(tunnels);
+  let last: GateError | undefined;
+  const over = Promise.all(
+    tunnels.map(async (tunnel) => {
+      const error = await tunnel.ended;
+      if (!open.delete(tunnel)) return;
+      last = error;
+      await tellEnd(context, tunnel, error.code, error.message);
+      // The last one's reason is how the command ends.
+      if (open.size > 0) io.warn(`${tunnel.session.target}: ${error.message}`);
+      await tunnel.close();
+    }),
+  ).then(() => 'over');
+  const how = await Promise.race([over, ...stops]);
+  if (last !== undefined && how === 'over') throw last;
+  const left = [...open];
+  open.clear();
+  for (const tunnel of left) await tellEnd(context, tunnel, how === 'stdin' ? 'stdin-closed' : 'interrupted', `ended by ${how === 'stdin' ? 'the end of standard input' : how}`);
+  if (how !== 'stdin') throw new ExitCode(signalExitCodes[how] ?? 1);
+}
+
+async function tellEnd({ io }: Context, { session }: ConnectTunnel, code: string, message: string): Promise<void> {
+  if (io.json) await io.writeJson({ event: 'ended', target: session.target, session: session.id, code, message });
+}
+
+/** Resolves with the signal's name. */
+function stopped(signal: AbortSignal | undefined): Promise<string> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) resolve(String(signal.reason));
+    signal?.addEventListener('abort', () => resolve(String(signal.reason)), { once: true });
+  });
+}
+
+function throwIfStopped(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new ExitCode(signalExitCodes[String(signal.reason)] ?? 1);
+}
+
+function stdinEnded(): Promise<string> {
+  return new Promise((resolve) => process.stdin.once('close', () => resolve('stdin')).once('error', () => resolve('stdin')).resume());
+}
+
+/** The port goes on answering after the session's end, so that the child's clients are told why. */
+async function withChild(context: Context, tunnel: ConnectTunnel, child: readonly string[]): Promise<void> {
+  const { io } = context;
+  const [{ runChild }, { variablesOf, strayVariables }, { headline }, { childEnvironment }] = await Promise.all([
+    import('./connect/child.ts'),
+    import('./connect/address.ts'),
+    import('./connect/announce.ts'),
+    import('../../client/config.ts'),
+  ]);
+  const { address, session } = tunnel;
+  io.say(headline(session.target, session.role, address));
+  void tunnel.ended.then((error) => io.warn(error.message));
+  const strays = Object.fromEntries(strayVariables.map((name) => [name, undefined]));
+  const exitCode = await runChild(child as [string, ...string[]], childEnvironment({ ...strays, ...variablesOf(address) }));
+  if (exitCode !== 0) throw new ExitCode(exitCode);
+}
+
+async function overStdio({ io }: Context, tunnel: ConnectTunnel, stop: AbortSignal | undefined): Promise<void> {
+  const [{ serveStdio }, { headline }] = await Promise.all([import('./connect/stdio.ts'), import('./connect/announce.ts')]);
+  const { session } = tunnel;
+  const passfile = await tunnel.writeLoosePassfile();
+  io.say(headline(session.target, session.role, { session }));
+  io.say(`Log in as ${session.user} to ${session.database}; the password stands in ${passfile}`);
+  await serveStdio(io, tunnel.connection, stop ?? new AbortController().signal);
+  throwIfStopped(stop);
+}
+
+/** Commander drops the dashes and puts what is behind them among the operands. */
+function wordsBehindDashes(command: Command): readonly string[] {
+  let root = command;
+  while (root.parent !== null) root = root.parent;
+  const { rawArgs } = root as Command & { readonly rawArgs: readonly string[] };
+  const at = rawArgs.indexOf('--');
+  return at === -1 ? [] : rawArgs.slice(at + 1);
 }
 
 function parsePort(text: string): number {

@@ -18,7 +18,7 @@ const signalExitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM
 export function execCommand(context: Context): Command {
   const command = new Command('exec')
     .summary('run SQL on a target')
-    .description('Get a grant for a target, run SQL on it, and end the session. Several statements are one transaction.')
+    .description('Get a grant, run SQL on a target, and end the session. Several statements are one transaction.')
     .usage('<target> --sql <text> | --file <file> | - [options]')
     .argument('<target>')
     .argument('[-]', 'read the SQL from standard input')
@@ -32,7 +32,12 @@ export function execCommand(context: Context): Command {
   );
 }
 
-export async function runExec(context: Context, target: string, operand: string | undefined, flags: Flags): Promise<void> {
+export async function runExec(
+  context: Context,
+  target: string,
+  operand: string | undefined,
+  flags: Flags,
+): Promise<void> {
   const { io } = context;
   const source = chooseSource(operand, flags);
   const format = flags.output ?? (io.json ? 'json' : 'table');
@@ -50,7 +55,8 @@ export async function runExec(context: Context, target: string, operand: string 
   const signal = context.stopSignal();
   try {
     const handlers = createHandlers(writer, format, io);
-    const statements = await runSql({ relay: relay.url, session, accessToken: () => relay.accessToken(), sql, handlers, signal });
+    const accessToken = () => relay.accessToken();
+    const statements = await runSql({ relay: relay.url, session, accessToken, sql, handlers, signal });
     if (signal.aborted) throw new ExitCode(signalExitCodes[String(signal.reason)] ?? 1);
     await writer.end();
     if (statements === 0) throw new GateError('usage', 'the SQL text holds no statement, so nothing was run');

@@ -1,0 +1,113 @@
+/** The checks of gate doctor that need a login: the token, the role on a target, and a real round trip through it. */
+import type { TargetInfo } from '../api/api.ts';
+import { GateError } from '../errors/errors.ts';
+import { failed, known, ok, skipped, type DoctorOptions, type Facts, type Finding, type Step } from './check-step.ts';
+import { createCredentialStore } from './credentials.ts';
+
+export function accessSteps(options: DoctorOptions): readonly Step[] {
+  const login: Step = { name: 'login', needs: ['relay-http'], run: (facts) => checkLogin(facts, options) };
+  const { target } = options;
+  if (target === undefined) return [login];
+  return [
+    login,
+    { name: 'role', needs: ['login'], run: (facts) => checkRole(facts, target, options.role) },
+    {
+      name: 'round-trip',
+      needs: ['role', 'relay-ready', 'relay-websocket'],
+      fix: 'Try the same with gate exec, which says more.',
+      run: (facts) => checkRoundTrip(facts, target, options),
+    },
+  ];
+}
+
+/** A login that has to be renewed is renewed, as any command would. */
+async function checkLogin(facts: Facts, { createClient }: DoctorOptions): Promise<Finding> {
+  const config = known(facts.config);
+  const client = createClient(config);
+  const who = await client.whoAmI().catch((error: unknown) => {
+    if (config.token === undefined || !(error instanceof GateError) || error.code !== 'login-required') throw error;
+    throw new GateError('login-required', `the relay does not take GATE_TOKEN: ${error.message}`, {
+      hint: 'Set GATE_TOKEN to a token that is valid now, or unset it and run gate login.',
+    });
+  });
+  facts.client = client;
+  const groups = who.groups.length === 0 ? 'no group' : who.groups.join(', ');
+  const minutes = Math.round((Date.parse(who.expiresAt) - Date.now()) / 60_000);
+  return ok(`${who.name} (${who.subject}), in ${groups}; the token expires in ${minutes} min${await describeRenewal(facts)}`);
+}
+
+async function describeRenewal(facts: Facts): Promise<string> {
+  const config = known(facts.config);
+  if (config.token !== undefined) return ' and comes from GATE_TOKEN';
+  const stored = await createCredentialStore(config, { warn: () => undefined }).load(known(facts.client).url);
+  return stored?.credential.refreshToken === undefined ? ' and is not renewed' : ' and renews itself';
+}
+
+type Role = TargetInfo['roles'][number];
+
+async function checkRole(facts: Facts, name: string, roleName: string | undefined): Promise<Finding> {
+  const targets = await known(facts.client).targets();
+  const target = targets.find((candidate) => candidate.name === name);
+  if (target === undefined) {
+    const names = targets.map((candidate) => candidate.name).join(', ') || 'none';
+    return failed('target-unknown', `no target ${name} is open to you (open: ${names})`, 'Run gate targets, or ask whoever keeps the policy to add one of your groups.');
+  }
+  facts.target = target;
+  const role = roleOf(target, roleName);
+  if (role === undefined) {
+    const names = target.roles.map((candidate) => candidate.name).join(', ');
+    return failed('denied', `you have no role ${roleName} on ${name} (yours: ${names})`, 'Choose another with --role, or ask whoever keeps the policy.');
+  }
+  const refuses = role.denies.length === 0 ? 'nothing' : role.denies.join(', ');
+  const requires = role.requires.length === 0 ? 'nothing' : role.requires.join(', ');
+  return ok(`${name} as ${role.name}: refuses ${refuses}, requires ${requires}, at most ${Math.round(role.durationMaxSeconds / 60)} min`);
+}
+
+/** As the relay chooses: without a name the first that the caller may take. */
+function roleOf({ roles }: TargetInfo, name: string | undefined): Role | undefined {
+  return name === undefined ? roles[0] : roles.find((candidate) => candidate.name === name);
+}
+
+/** A grant of its own, a session, a tunnel, one statement; all of it stands in the record like any other. */
+async function checkRoundTrip(facts: Facts, target: string, options: DoctorOptions): Promise<Finding> {
+  const { role, reason } = options;
+  if (reason === undefined) {
+    return skipped('it opens a recorded session, so it wants a reason', `Run gate doctor ${target} --reason 'checking the way'`);
+  }
+  const [{ openSession }, { runSql }] = await Promise.all([import('./session.ts'), import('./sql-session.ts')]);
+  const client = known(facts.client);
+  const signal = options.signal();
+  const startedAt = performance.now();
+  const request = { target, reason, durationSeconds: 60, ...(role !== undefined && { role }) };
+  const session = await openSession(client, 'exec', request);
+  const openedAt = performance.now();
+  const values: (string | null | undefined)[] = [];
+  try {
+    await runSql({
+      relay: client.url,
+      session,
+      accessToken: () => client.accessToken(),
+      sql: 'select 1',
+      signal,
+      handlers: {
+        fields: () => Promise.resolve(),
+        rows: (rows) => {
+          values.push(...rows.map(([value]) => value));
+          return Promise.resolve();
+        },
+        copy: () => Promise.resolve(),
+        copyData: () => Promise.resolve(),
+        complete: () => Promise.resolve(),
+        notice: () => undefined,
+      },
+    });
+  } finally {
+    await client.endSession(session.id).catch(() => undefined);
+  }
+  const endedAt = performance.now();
+  if (values.length !== 1 || values[0] !== '1') return failed('upstream-protocol', 'select 1 did not answer 1', 'Tell whoever runs the relay.');
+  const { state } = await client.session(session.id);
+  const [opening, answering] = [openedAt - startedAt, endedAt - openedAt].map((ms) => `${Math.round(ms)} ms`);
+  if (state !== 'ended') return failed('protocol-violation', `session ${session.id} is still open`, 'Tell whoever runs the relay; it ends with its grant in a minute.');
+  return ok(`grant and session in ${opening}, select 1 in ${answering}; session ${session.id} is ended`);
+}

@@ -1,0 +1,23 @@
+/** After whatever a client sends, the client's view, the relay's view, the record and the server agree. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startRelayFixture, type RelayFixture } from './fixture.ts';
+import { prepareModel, runModel } from './model.ts';
+
+const lanes = 3;
+let fixture: RelayFixture;
+
+beforeAll(async () => {
+  fixture = await startRelayFixture();
+  await prepareModel(fixture, lanes);
+});
+afterAll(async () => fixture?.[Symbol.asyncDispose]());
+
+test('300 conversations of thirty messages and more show no difference between gate and the bare server', async () => {
+  const seed = Date.now() & 0x7fffffff;
+  let runs = 0;
+  const share = 300 / lanes;
+  await Promise.all(
+    Array.from({ length: lanes }, (_, lane) => runModel({ fixture, lane, runs: share, seed: seed + lane, onRun: () => runs++ })),
+  );
+  expect(runs).toBe(300);
+}, 300_000);
