@@ -13,30 +13,39 @@ const { values } = parseArgs({
 const [runs, seed, lanes] = [values.runs, values.seed, values.lanes].map(Number) as [number, number, number];
 process.stderr.write(`seed ${seed}, ${runs} conversations in ${lanes} lanes\n`);
 
+/** A fresh server and relay after so many, so that logs stay short and logins fresh. */
+const perFixture = 2000;
 const start = performance.now();
-const fixture = await startRelayFixture();
+const seconds = () => Math.round((performance.now() - start) / 1000);
 let done = 0;
-try {
-  process.stderr.write(`PostgreSQL ${fixture.postgres.version}\n`);
-  await prepareModel(fixture, lanes);
-  await Promise.all(
-    Array.from({ length: lanes }, (_, lane) =>
+
+async function runChunk(first: number, count: number): Promise<void> {
+  const fixture = await startRelayFixture();
+  try {
+    if (first === 0) process.stderr.write(`PostgreSQL ${fixture.postgres.version}\n`);
+    await prepareModel(fixture, lanes);
+    const runLane = (_: unknown, lane: number) =>
       runModel({
         fixture,
         lane,
-        runs: Math.ceil(runs / lanes),
-        seed: seed + lane,
-        onFailure: (report) => process.stderr.write(`${report.slice(0, 4000)}\n\n`),
-        onRun: () => {
-          if (++done % 500 === 0) process.stderr.write(`${done} after ${Math.round((performance.now() - start) / 1000)} s\n`);
-        },
-      }),
-    ),
-  );
-  process.stderr.write(`${done} conversations, no divergence, ${Math.round((performance.now() - start) / 1000)} s\n`);
+        runs: Math.ceil(count / lanes),
+        seed: seed + first + lane,
+        onFailure: (report) => process.stderr.write(`${report.slice(0, 8000)}\n\n`),
+        onRun: () => done++,
+      });
+    await Promise.all(Array.from({ length: lanes }, runLane));
+  } finally {
+    await fixture[Symbol.asyncDispose]();
+  }
+}
+
+try {
+  for (let first = 0; first < runs; first += perFixture) {
+    await runChunk(first, Math.min(perFixture, runs - first));
+    process.stderr.write(`${done} conversations after ${seconds()} s\n`);
+  }
+  process.stderr.write(`no divergence in ${done} conversations\n`);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
-} finally {
-  await fixture[Symbol.asyncDispose]();
 }

@@ -92,6 +92,23 @@ test('no import cycle, types included', () => {
   for (const path of graph.keys()) visit(path, []);
 });
 
+test('what gate --help loads is Node, commander and little else', () => {
+  const byPath = new Map(sources.map((source) => [source.path, source]));
+  const loaded = new Set<string>();
+  const packages = new Set<string>();
+  const visit = (path: string): void => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    for (const specifier of valueImportsOf(byPath.get(path)?.text ?? '')) {
+      if (specifier.startsWith('.')) visit(relative(root, join(root, dirname(path), specifier)));
+      else if (!specifier.startsWith('node:')) packages.add(specifier);
+    }
+  };
+  for (const entry of ['src/cli/main.ts', 'src/relay/command.ts', 'src/dev/command.ts']) visit(entry);
+  expect([...packages]).toEqual(['commander']);
+  expect([...loaded].filter((path) => /src\/(?:api|audit|policy\/policy|sql|pgwire|store|oidc|tunnel|yaml)\b/.test(path))).toEqual([]);
+});
+
 test('ARCHITECTURE.md names every room, and every room exists', () => {
   const architecture = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8');
   const rooms = readdirSync(join(root, 'src'));
@@ -120,6 +137,14 @@ function listFiles(directory: string): string[] {
     const path = join(directory, entry.name);
     return entry.isDirectory() ? listFiles(path) : entry.name.endsWith('.ts') ? [path] : [];
   });
+}
+
+/** Static imports of values; those of types and those made at run time load nothing at the start. */
+function valueImportsOf(text: string): string[] {
+  const statements = withoutComments(text).matchAll(/^(?:import|export)\s(?!type\s)([^;]*?)from '([^']+)'/gm);
+  return [...statements]
+    .filter(([, names = '']) => !/^\{(?:\s*type\s[^,}]+,?)+\s*\}\s*$/.test(names.trim()))
+    .map(([, , specifier]) => specifier as string);
 }
 
 function importsOf(code: string): string[] {

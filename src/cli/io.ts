@@ -1,5 +1,4 @@
 /** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
-import { createInterface } from 'node:readline/promises';
 import type { ChalkInstance } from 'chalk';
 import { ExitCode } from './exit-code.ts';
 
@@ -47,6 +46,7 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
       stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
     },
     async ask(question) {
+      const { createInterface } = await import('node:readline/promises');
       const terminal = createInterface({ input: stdin, output: stderr });
       try {
         return (await terminal.question(question)).trim();

@@ -4,6 +4,9 @@ import { GateError } from '../errors/errors.ts';
 import { failed, known, ok, skipped, type DoctorOptions, type Facts, type Finding, type Step } from './check-step.ts';
 import { createCredentialStore } from './credentials.ts';
 
+/** For select 1, which waits for nothing but the way there and back. */
+const statementMsMax = 30_000;
+
 export function accessSteps(options: DoctorOptions): readonly Step[] {
   const login: Step = { name: 'login', needs: ['relay-http'], run: (facts) => checkLogin(facts, options) };
   const { target } = options;
@@ -76,7 +79,8 @@ async function checkRoundTrip(facts: Facts, target: string, options: DoctorOptio
   }
   const [{ openSession }, { runSql }] = await Promise.all([import('./session.ts'), import('./sql-session.ts')]);
   const client = known(facts.client);
-  const signal = options.signal();
+  const timeout = AbortSignal.timeout(statementMsMax);
+  const signal = AbortSignal.any([options.signal(), timeout]);
   const startedAt = performance.now();
   const request = { target, reason, durationSeconds: 60, ...(role !== undefined && { role }) };
   const session = await openSession(client, 'exec', request);
@@ -101,6 +105,9 @@ async function checkRoundTrip(facts: Facts, target: string, options: DoctorOptio
         notice: () => undefined,
       },
     });
+  } catch (error) {
+    if (!timeout.aborted) throw error;
+    throw new GateError('upstream-unreachable', `${target} did not answer select 1 within ${statementMsMax / 1000} s`, { cause: error });
   } finally {
     await client.endSession(session.id).catch(() => undefined);
   }

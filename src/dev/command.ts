@@ -1,7 +1,8 @@
 /** gate dev: the whole stack in the foreground, and logins that answer themselves. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { ClientConfig } from '../client/config.ts';
 import { GateError } from '../errors/errors.ts';
+import { DEMO_ACCOUNTS } from './accounts.ts';
 import type { Stack, StackOptions } from './stack.ts';
 
 /** What these commands need of the command line's context. */
@@ -44,7 +45,7 @@ export function devCommand(context: DevContext): Command {
 function devLoginCommand(context: DevContext): Command {
   return new Command('login')
     .summary("log in as an account of gate dev, answering the provider's page by itself")
-    .argument('<account>', 'engineer, dba or operator')
+    .addArgument(new Argument('<account>').choices(DEMO_ACCOUNTS.map(({ name }) => name)))
     .action((account: string) => runDevLogin(context, account));
 }
 

@@ -1,4 +1,4 @@
-/** How large each message of a client may be, checked on its header before any of its body is held. */
+/** How large a client's messages may be, checked on the header before any of the body is held, and how long its names. */
 import { GateError } from '../errors/errors.ts';
 
 /** Largest message that is held whole: Query and Parse by the parser's limit, Bind for large parameters. */
@@ -25,4 +25,12 @@ export function beginFrontend(type: number, bodyLength: number): 'whole' | 'raw'
 
 function tooLarge(letter: string, bodyLength: number, limit: number): GateError {
   return new GateError('too-large', `a message of type '${letter}' has ${bodyLength} bytes; at most ${limit} are taken`);
+}
+
+/** The server would cut a longer name and take two names for one. Fails with `name-too-long`. */
+export function checkedName(name: string): string {
+  if (Buffer.byteLength(name) > 63) {
+    throw new GateError('name-too-long', 'names of statements and portals may have at most 63 bytes');
+  }
+  return name;
 }

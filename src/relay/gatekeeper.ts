@@ -6,7 +6,6 @@ import type { Policy } from '../policy/policy.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { ParsedSql } from '../sql/parser.ts';
 import { cutAtSecret } from '../sql/secrets.ts';
-import type { Statement } from '../sql/statement.ts';
 import type { StatementParser } from './parsing.ts';
 import type { Pending, Portal, Prepared } from './pending.ts';
 
@@ -55,8 +54,11 @@ export class Gatekeeper {
       return { ...refused(base, error), ...(parsed.position !== undefined && { position: parsed.position }) };
     }
     const { statement } = parsed;
-    const kinds = [...new Set([...statement.kinds, ...(await this.#kindsOfExecuted(statement, segment))])];
-    const prepared = { ...base, kinds, isCopyIn: statement.isCopyIn, nameChanges: statement.nameChanges };
+    const { isCopyIn, nameChanges, executes } = statement;
+    const executed = await this.#executed(executes, segment, nameChanges);
+    const kinds = [...new Set([...statement.kinds, ...executed.kinds])];
+    const prepared = { ...base, kinds, isCopyIn, nameChanges, executes };
+    if (executed.changesNames) return refused(prepared, hiddenNameChange());
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
     return this.decide(prepared);
   }
@@ -99,26 +101,45 @@ export class Gatekeeper {
     }
   }
 
-  /** EXECUTE runs what was prepared: by SQL earlier in this text or session, or through the protocol. */
-  async #kindsOfExecuted(statement: Statement, segment: number): Promise<readonly StatementKind[]> {
+  /** Decides again on a statement that is about to run: what its EXECUTE stands for may be another by now. */
+  async decideToRun(prepared: Prepared, segment: number): Promise<Verdict> {
+    if (prepared.executes.length === 0) return this.decide(prepared);
+    const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
+    const now = { ...prepared, kinds: [...new Set([...prepared.kinds, ...executed.kinds])] };
+    return executed.changesNames ? refused(now, hiddenNameChange()) : this.decide(now);
+  }
+
+  /**
+   * EXECUTE runs what was prepared: by SQL earlier in this text or session, or through the protocol. Only a statement
+   * of the protocol can itself change names, or run yet another one.
+   */
+  async #executed(names: readonly string[], segment: number, inText: Prepared['nameChanges']) {
     const kinds: StatementKind[] = [];
-    for (const name of statement.executes) {
-      const inText = statement.nameChanges.flatMap((change) =>
-        change.tag === 'PREPARE' && change.name === name ? change.kinds : [],
-      );
+    let changesNames = false;
+    for (const name of names) {
+      const own = inText.flatMap((change) => (change.tag === 'PREPARE' && change.name === name ? change.kinds : []));
       const before = await this.#find(() => this.#options.pending.statements.find(name, segment));
-      const known = [...inText, ...(before?.kinds ?? [])];
-      kinds.push(...(known.length > 0 ? known : (['unknown'] as const)));
+      if (before !== undefined && (before.nameChanges.length > 0 || before.executes.length > 0)) changesNames = true;
+      const known = [...own, ...(before?.kinds ?? [])];
+      kinds.push(...(known.length > 0 || before !== undefined ? known : (['unknown'] as const)));
     }
-    return kinds;
+    return { kinds, changesNames };
   }
 }
 
-const emptyPrepared: Prepared = { sql: '', isRedacted: false, kinds: [], isCopyIn: false, nameChanges: [] };
+const emptyPrepared: Prepared = { sql: '', isRedacted: false, kinds: [], isCopyIn: false, nameChanges: [], executes: [] };
 
 function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
   const decision = { effect: 'deny', rule: error.rule ?? error.code, reason: error.message } as const;
   return { ok: false, prepared, decision, error };
+}
+
+/** The relay would lose track of what names mean. */
+function hiddenNameChange(): GateError {
+  return new GateError('denied', 'EXECUTE of a statement that itself prepares, deallocates or executes is not supported', {
+    rule: 'execute',
+    hint: 'Send that statement itself.',
+  });
 }
 
 function pinned(setting: string): GateError {

@@ -13,6 +13,8 @@ export type Prepared = {
   readonly kinds: readonly StatementKind[];
   readonly isCopyIn: boolean;
   readonly nameChanges: readonly SqlNameChange[];
+  /** Names that the text runs with EXECUTE; what they stand for may have changed by the time it runs. */
+  readonly executes: readonly string[];
 };
 export type Portal = { readonly prepared: Prepared; readonly values: readonly BoundValue[] };
 
@@ -36,8 +38,8 @@ export type Owed =
   | { readonly kind: 'close'; readonly statement?: NameChange<Prepared>; readonly portal?: NameChange<Portal> }
   | { readonly kind: 'describe' | 'sync' }
   | { readonly kind: 'execute'; readonly run: Run }
-  /** A simple Query also drops the unnamed prepared statement. */
-  | { readonly kind: 'query'; readonly run: Run; readonly drop: NameChange<Prepared> }
+  /** A simple Query also drops the unnamed prepared statement, and uses the unnamed portal for itself. */
+  | { readonly kind: 'query'; readonly run: Run; readonly drop: NameChange<Prepared>; readonly portal: NameChange<Portal> }
   /**
    * In place of a refused message the server was sent one that must fail; its error becomes the refusal. `drop`: a
    * failed Query, and a failed Parse of the unnamed statement, take the old unnamed statement with them.
@@ -188,6 +190,9 @@ export class Pending {
       this.#noteGone(owed);
       if (owed.kind === 'query' || owed.kind === 'execute') runs.push(owed.run);
       if ('drop' in owed && owed.drop !== undefined) this.statements.confirm(owed.drop);
+      if (owed.kind === 'query' && owed.run.sqlstate === undefined) this.portals.confirm(owed.portal);
+      // A text that could not be parsed has left the portal alone; any other failure has made it useless.
+      else if (owed.kind === 'query') this.portals.cancel(owed.portal);
       if (owed.kind === 'sync' || owed.kind === 'query' || owed.kind === 'refused-query') break;
     }
     this.status = status;
@@ -229,8 +234,8 @@ export class Pending {
   }
 
   /** What it would have changed will not come to pass. */
-  cancel(owed: Owed): void {
-    switch (owed.kind) {
+  cancel(owed: Owed | undefined): void {
+    switch (owed?.kind) {
       case 'parse':
         return this.statements.cancel(owed.change);
       case 'bind':
@@ -241,7 +246,10 @@ export class Pending {
         return;
       case 'query':
       case 'execute':
-        if (owed.kind === 'query') this.statements.cancel(owed.drop);
+        if (owed.kind === 'query') {
+          this.statements.cancel(owed.drop);
+          this.portals.cancel(owed.portal);
+        }
         for (const { change } of owed.run.nameChanges) this.statements.cancel(change);
         return;
       case 'refusal':
@@ -250,6 +258,7 @@ export class Pending {
         return;
       case 'describe':
       case 'sync':
+      case undefined:
     }
   }
 

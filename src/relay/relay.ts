@@ -22,7 +22,8 @@ export type Relay = {
   stop(): Promise<void>;
 };
 
-export async function startRelay(config: RelayConfig, log: RelayLog): Promise<Relay> {
+/** `parserWorker`: the built parser-worker.ts, where this does not run from the build that it stands in. */
+export async function startRelay(config: RelayConfig, log: RelayLog, parserWorker?: URL): Promise<Relay> {
   const closers: (() => Promise<void>)[] = [];
   const close = async () => {
     for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
@@ -35,7 +36,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog): Promise<Re
     closers.push(() => database.destroy());
     const recorder = await openLog(join(state.path, 'log'));
     closers.push(() => recorder.close());
-    const parser = await StatementParser.load();
+    const parser = await StatementParser.load(parserWorker);
     closers.push(() => parser.close());
     const verifier = new TokenVerifier(config.issuer);
     const policy = () => config.policy;

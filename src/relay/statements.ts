@@ -6,7 +6,7 @@ import { GateError } from '../errors/errors.ts';
 import { FrameScanner } from '../pgwire/frame.ts';
 import { decodeFrontend, encodeParse, encodeQuery, type FrontendMessage } from '../pgwire/frontend.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
-import { beginFrontend } from './frontend-limits.ts';
+import { beginFrontend, checkedName } from './frontend-limits.ts';
 import { Gatekeeper, type Verdict } from './gatekeeper.ts';
 import type { Journal } from './journal.ts';
 import { recordedParameters } from './journal.ts';
@@ -16,6 +16,8 @@ import type { Owed, Pending, Prepared, Run } from './pending.ts';
 const queueBytesMax = 1024 * 1024;
 /** Messages that are decided on and forwarded together. */
 const unitMessagesMax = 256;
+const syncMessage = Buffer.from([0x53, 0, 0, 0, 4]);
+const flushMessage = Buffer.from([0x48, 0, 0, 0, 4]);
 /** A client with much to decide about lets the others have their turn after this time. */
 const turnMs = 10;
 
@@ -104,8 +106,8 @@ export class Statements {
     const unit = this.#unsent;
     const hasStatement = unit?.forward.some(({ owed }) => owed?.kind === 'query' || owed?.kind === 'execute');
     if (unit === undefined || (!hasStatement && this.#stopExamining === undefined)) return false;
-    if (this.#stopExamining !== undefined) this.#stopExamining(cancelled());
-    else unit.isCancelled = true;
+    unit.isCancelled = hasStatement === true;
+    this.#stopExamining?.(cancelled());
     return true;
   }
 
@@ -122,7 +124,7 @@ export class Statements {
       this.#unsent = unit;
       for (let count = 1; item !== undefined; count++) {
         await this.#admit(item, unit);
-        if (unit.isSegmentEnd || count === unitMessagesMax) break;
+        if (unit.isSegmentEnd || isOfCopy(item) || count === unitMessagesMax) break;
         item = this.#take();
       }
       await this.#forward(unit);
@@ -186,7 +188,7 @@ export class Statements {
 
   /** Nothing of the unit is forwarded; the client gets one error at its first statement, as for any failure. */
   #refuseUnit(unit: Unit, error: GateError): Forwarded[] {
-    for (const { owed } of unit.forward) if (owed !== undefined) this.#options.pending.cancel(owed);
+    for (const { owed } of unit.forward) this.#options.pending.cancel(owed);
     const refusal = this.#refusal(error, unit.isSimple);
     const sync = unit.forward.find(({ owed }) => owed?.kind === 'sync');
     // In extended mode without its Sync yet, the rest of the segment is dropped like after any error.
@@ -239,7 +241,8 @@ export class Statements {
         return this.#admitSync(bytes, unit);
       case 'CopyDone':
       case 'CopyFail':
-        unit.forward.push({ bytes, endsCopyIn: true });
+        // What follows waits for the outcome, which the server would keep in its buffer up to a Sync.
+        unit.forward.push({ bytes: Buffer.concat([bytes, flushMessage]), endsCopyIn: true });
         return;
       case 'Flush':
         unit.forward.push({ bytes });
@@ -264,8 +267,8 @@ export class Statements {
     const statement = this.#recordStatement(unit, verdict, 'simple');
     if (!verdict.ok) return this.#refuse(unit, verdict.error, true, verdict.position);
     const run = this.#startRun(statement, verdict.prepared);
-    const drop = this.#dropUnnamed();
-    unit.forward.push({ bytes, owed: { kind: 'query', run, drop } });
+    const portal = this.#options.pending.portals.propose({ segment: this.#segment, name: '', value: undefined });
+    unit.forward.push({ bytes, owed: { kind: 'query', run, drop: this.#dropUnnamed(), portal } });
     this.#endSegment(unit, true);
   }
 
@@ -282,7 +285,7 @@ export class Statements {
 
   async #admitExecute(portalName: string, bytes: Buffer, unit: Unit): Promise<void> {
     const portal = await this.#options.gatekeeper.findPortal(portalName, this.#segment);
-    const verdict = this.#options.gatekeeper.decide(portal.prepared);
+    const verdict = await this.#options.gatekeeper.decideToRun(portal.prepared, this.#segment);
     const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(portal.values, portal.prepared.isRedacted));
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
     unit.forward.push({ bytes, owed: { kind: 'execute', run: this.#startRun(statement, portal.prepared) } });
@@ -317,7 +320,7 @@ export class Statements {
   #startRun(statement: number, prepared: Prepared): Run {
     const nameChanges = prepared.nameChanges.map((change) => {
       const name = 'name' in change ? change.name : undefined;
-      const value = change.tag === 'PREPARE' ? { ...prepared, kinds: change.kinds, nameChanges: [] } : undefined;
+      const value = change.tag === 'PREPARE' ? { ...prepared, kinds: change.kinds, nameChanges: [], executes: [] } : undefined;
       return {
         tag: change.tag,
         change: this.#options.pending.statements.propose({ segment: this.#segment, name, value }),
@@ -387,15 +390,11 @@ export class Statements {
   }
 }
 
-const syncMessage = Buffer.from([0x53, 0, 0, 0, 4]);
-
 function cancelled(): GateError {
   return new GateError('cancelled', 'the statement was cancelled before it was sent to the database');
 }
 
-function checkedName(name: string): string {
-  if (Buffer.byteLength(name) > 63) {
-    throw new GateError('name-too-long', 'names of statements and portals may have at most 63 bytes');
-  }
-  return name;
+/** The rest must not wait for an answer that these, still unsent, are to bring about. */
+function isOfCopy({ type }: Item): boolean {
+  return type === undefined || type === 0x63 || type === 0x66;
 }

@@ -2,7 +2,9 @@
 import { spawn } from 'node:child_process';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import { mkdtemp, rm } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import * as x509 from '@peculiar/x509';
@@ -13,6 +15,19 @@ import { createIo, type IoStreams } from '../../src/cli/io.ts';
 import type { Check } from '../../src/client/checks.ts';
 import { loadClientConfig } from '../../src/client/config.ts';
 import { createRelayClient } from '../../src/client/relay-client.ts';
+import { GateError } from '../../src/errors/errors.ts';
+import { TokenVerifier } from '../../src/oidc/verify.ts';
+import { CancelKeys } from '../../src/relay/cancel-keys.ts';
+import { loadRelayConfig } from '../../src/relay/config.ts';
+import { StatementParser } from '../../src/relay/parsing.ts';
+import { createRelayLog } from '../../src/relay/relay-log.ts';
+import { createRoutes } from '../../src/relay/routes.ts';
+import { startServer } from '../../src/relay/server.ts';
+import { Sessions } from '../../src/relay/sessions.ts';
+import { openDatabase } from '../../src/store/database.ts';
+import { SqliteGrantStore } from '../../src/store/grants.ts';
+import { openLog } from '../../src/store/log.ts';
+import { openStateDirectory } from '../../src/store/state-directory.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -162,6 +177,35 @@ export async function startFront(
 
 function send(outgoing: ServerResponse, status: number, { headers, body }: { headers: Record<string, unknown>; body: string }): void {
   outgoing.writeHead(status, headers as Record<string, string>).end(body);
+}
+
+/** A relay in the moment between the order to stop and its end, which otherwise passes too soon to be met. */
+export async function startStoppingRelay(configFile: string): Promise<Listening> {
+  const directory = await mkdtemp(join(tmpdir(), 'gate-stopping-'));
+  const loaded = await loadRelayConfig(configFile);
+  const config = { ...loaded, listen: { ...loaded.listen, port: 0 }, stateDirectory: directory };
+  const [log, isStopping, policy] = [createRelayLog('silent'), () => true, () => config.policy];
+  const state = await openStateDirectory(directory);
+  const database = await openDatabase(state);
+  const recorder = await openLog(join(state.path, 'log'));
+  const parser = await StatementParser.load();
+  const verifier = new TokenVerifier(config.issuer);
+  const services = { policy, parser, cancelKeys: new CancelKeys(), log };
+  const sessions = await Sessions.load({ config, store: new SqliteGrantStore(database), recorder, services, relayVersion: '0' });
+  const shared = { config, verifier, sessions, log, isStopping };
+  const server = await startServer({ ...shared, app: createRoutes({ ...shared, policy, recorder, version: '0' }) });
+  return {
+    port: server.port,
+    [Symbol.asyncDispose]: async () => {
+      await sessions.stop(new GateError('relay-stopping', 'the relay is stopping'));
+      await server.close();
+      await parser.close();
+      await recorder.close();
+      await database.destroy();
+      await state.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
 }
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;

@@ -8,7 +8,7 @@ import { checkNode } from '../../src/client/check-machine.ts';
 import { checkClock } from '../../src/client/check-network.ts';
 import { createCredentialStore } from '../../src/client/credentials.ts';
 import { startRelayFixture, type RelayFixture } from '../relay/fixture.ts';
-import { createAuthority, doctor, doctorProcess, doctorText, listen, startFront, type Authority } from './doctor-stage.ts';
+import { createAuthority, doctor, doctorProcess, doctorText, listen, startFront, startStoppingRelay, type Authority } from './doctor-stage.ts';
 
 let fixture: RelayFixture;
 let token: string;
@@ -100,7 +100,7 @@ describe('this machine', () => {
     await writeFile(join(directory, 'config.yaml'), 'relais: https://gate.example.com\n');
     const report = await doctor({ environment });
     expect([report.code, report.ok, report.with('failed')]).toEqual([2, false, ['settings']]);
-    expect(report.check('settings').detail).toContain('config.yaml:1:9');
+    expect(report.check('settings').detail).toContain('config.yaml:1:');
     expect(report.check('login')).toEqual({ name: 'login', status: 'skipped', detail: 'not tried, because settings failed' });
     expect(report.check('local-port').status).toBe('ok');
   });
@@ -252,6 +252,15 @@ describe('the network', () => {
   test('both servers disagree with this machine, so its clock is to be set', () => {
     const times = ['relay', 'issuer'].map((server) => ({ server, aheadMs: -120_000, withinMs: 500 }));
     expect(checkClock(times)).toMatchObject({ status: 'failed', code: 'config-invalid', fix: expect.stringContaining('timedatectl') });
+  });
+
+  test('a relay that is stopping', async () => {
+    await using stopping = await startStoppingRelay(join(fixture.directory, 'relay.yaml'));
+    const report = await doctor({ environment: { ...environment, GATE_RELAY: local(stopping.port) }, target: 'prod-db', flags: { reason: 'x' } });
+    expect([report.code, report.with('failed')]).toEqual([6, ['relay-ready', 'relay-websocket']]);
+    expect(report.check('relay-ready').detail).toBe('the relay is stopping');
+    expect(report.check('relay-websocket').detail).toBe('the relay is stopping');
+    expect(report.check('round-trip').detail).toBe('not tried, because relay-ready failed');
   });
 
   test('an issuer where nothing listens', async () => {

@@ -85,7 +85,7 @@ test('a token that no header can carry is refused without being quoted', async (
 describe('the user’s file', () => {
   test.each([
     ['relay: [unclosed\n', ':2:1: '],
-    ['# mine\nrelais: https://gate.example.com\n', ':2:9: unknown key "relais"'],
+    ['# mine\nrelais: https://gate.example.com\n', ':2:1: unknown key "relais"'],
     ['keychain: off\nrelay: 5\n', ':2:8: relay: a URL is expected'],
     ['keychain: perhaps\n', ':1:11: keychain: "on" or "off" is expected'],
     ['- relay\n', ':1:1: settings are expected'],

@@ -1,7 +1,7 @@
 /** The local port against a real relay and database: clients that insist on TLS, a relay that goes away, Unix sockets. */
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { accessSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -97,7 +97,7 @@ describe('TLS', () => {
       { ...login(port), ssl: { ca }, sslnegotiation: 'direct' },
     ];
     for (const configuration of configurations) {
-      const client = new Client(configuration);
+      const client = new Client(configuration as object);
       await client.connect();
       expect((await client.query('select count(*)::int as n from items')).rows).toEqual([{ n: 100 }]);
       await client.end();
@@ -238,8 +238,9 @@ describe.skipIf(psql === undefined)('psql', () => {
 describe('Unix sockets', () => {
   test('node-postgres, several in one directory, and what a dead gate left is taken over', async () => {
     const directory = await makeTemporary();
-    // A file that nobody listens on, as a killed process leaves it.
-    await writeFile(join(directory, '.s.PGSQL.5432'), '');
+    const path = join(directory, '.s.PGSQL.5432');
+    const killed = spawnSync(process.execPath, ['-e', `require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`, path]);
+    expect([killed.signal, (await lstat(path)).isSocket()]).toEqual(['SIGKILL', true]);
     const first = await start({ listen: { directory } });
     const second = await start({ listen: { directory } });
     expect([first.port, second.port]).toEqual([5432, 5433]);
@@ -304,7 +305,7 @@ describe('a relay that is away', () => {
     const half = await RawClient.logIn({ host: port.host, port: port.port }, session);
     // Nobody reads this result, so the cut falls into the middle of it.
     half.socket.pause();
-    half.send(serialize.query(`select repeat('x', 300000000)`));
+    half.send(serialize.query(`select repeat('x', 60000000)`));
     await eventually('the result is on its way', () => half.socket.bytesRead > 1000 || port.broken.length > 0 || half.socket.readableLength > 1000);
     cut();
     expect(await idle.untilClosed()).toEqual(['E:08006:relay-unreachable']);

@@ -16,6 +16,7 @@ import { startDeviceLogin } from '../../src/oidc/device-login.ts';
 import { loadRelayConfig } from '../../src/relay/config.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { startRelay, type Relay } from '../../src/relay/relay.ts';
+import { parserWorker } from './parser-worker.ts';
 
 export type RelayFixture = {
   readonly postgres: Postgres;
@@ -58,6 +59,9 @@ insert into items select n, 'item ' || n from generate_series(1, 100) n;
 create role gate_relay login superuser password 'upstream-canary-7261';
 `;
 
+/** A directory with bin/postgres of another major version, to run the same tests on. */
+const otherServer = process.env['GATE_TEST_POSTGRES'];
+
 export type FixtureOptions = {
   /** Where relay.yaml, the password and the state go; kept by the caller. Default: temporary. */
   readonly directory?: string;
@@ -71,7 +75,7 @@ export type FixtureOptions = {
 export async function startRelayFixture(options: FixtureOptions = {}): Promise<RelayFixture> {
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'gate-relay-test-')));
   const [postgres, provider] = await Promise.all([
-    startPostgres({ settings: { log_statement: 'all' } }),
+    startPostgres({ settings: { log_statement: 'all' }, ...(otherServer !== undefined && { binaries: otherServer }) }),
     startProvider({ accounts: DEMO_ACCOUNTS, audience: 'gate-relay', clientId: 'gate-cli' }),
   ]);
   const admin = new Client({ connectionString: postgres.url('postgres') });
@@ -163,7 +167,7 @@ ${options.targets ?? ''}`,
 
 async function startInProcess(configFile: string, port: number): Promise<Relay> {
   const config = await loadRelayConfig(configFile);
-  return startRelay({ ...config, listen: { ...config.listen, port } }, createRelayLog('silent'));
+  return startRelay({ ...config, listen: { ...config.listen, port } }, createRelayLog('silent'), parserWorker);
 }
 
 async function logIn(provider: Provider, account: string): Promise<string> {

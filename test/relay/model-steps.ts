@@ -14,7 +14,7 @@ export type Step = {
 
 /** Gate refuses names over 63 bytes, which the server would cut: two names that agree so far would be one. */
 const longest = 'n'.repeat(63);
-const statementNames = ['', '', '', 's1', 's1', 's2', 's3', longest, `${longest}x`, `${longest}y`];
+const statementNames = ['', '', '', 's1', 's1', 's2', 's3', 'q1', 'q1', 'q2', longest, `${longest}x`, `${longest}y`];
 const portalNames = ['', '', '', 'p1', 'p1', 'p2', longest, `${longest}x`];
 
 /** What fails in the oracle at the place where gate refuses. Named, so that the unnamed statement is left alone. */
@@ -43,15 +43,12 @@ const allowed = [
   'rollback to a',
   'release a',
   'deallocate s1',
-  'deallocate s2',
+  'deallocate q1',
+  'deallocate q2',
   'deallocate all',
-  'prepare s1 as select 10',
-  'prepare s2 (int) as select $1 + 20',
+  'prepare q1 as select 10',
+  'prepare q2 (int) as select $1 + 20',
   `prepare ${longest}zzz as select 63`,
-  'execute s1',
-  'execute s2 (1)',
-  'execute s3',
-  'explain (costs off) execute s1',
   'discard all',
   'discard plans',
   'declare c1 cursor for select generate_series(1, 4)',
@@ -79,12 +76,14 @@ const severalStatements = [
   'begin; select 1/0; commit',
   'begin; select 1',
   'commit; select 3',
-  'deallocate s1; prepare s1 as select 11',
-  'prepare s2 as select 12; select 1/0',
-  'deallocate all; begin; prepare s3 as select 13',
+  'deallocate q1; prepare q1 as select 11',
+  'prepare q2 as select 12; select 1/0',
+  'deallocate all; begin; prepare q2 as select 13',
   'select 1;;',
   'copy (select 1) to stdout; select 4',
 ];
+/** Gate must know what EXECUTE will run when it sees the text, so in Parse it refuses what the server fails later, or never. */
+const executes = ['execute q1', 'execute q2 (1)', 'execute q3', 'explain (costs off) execute q1'];
 const refused = ['drop table model_0', 'create table other (n int)', 'select 1; drop table model_0', 'grant all on model_0 to public'];
 
 const pause = fc.oneof({ weight: 6, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.integer({ min: 1, max: 6 }) });
@@ -93,9 +92,11 @@ const anyText = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom(...severalStatements) },
   { weight: 2, arbitrary: fc.constantFrom(...refused) },
 );
+const queryText = fc.oneof({ weight: 12, arbitrary: anyText }, { weight: 2, arbitrary: fc.constantFrom(...executes) });
 const statementName = fc.constantFrom(...statementNames);
 const portalName = fc.constantFrom(...portalNames);
 /** Cursors declared in SQL cannot be reached by Execute and Describe through gate: it did not see them bound. */
+const otherPortalName = fc.constantFrom(...portalNames.filter((name) => name !== ''), 'c1', 'c2');
 const anyPortalName = fc.oneof({ weight: 9, arbitrary: portalName }, { weight: 1, arbitrary: fc.constantFrom('c1', 'c2') });
 const values = fc.constantFrom<string[]>([], [], ['7'], ['7'], ['x'], ['a', '8'], ['a', 'b']);
 const rowLimit = fc.constantFrom(0, 0, 0, 1, 2);
@@ -115,7 +116,14 @@ function query(text: string): Pair {
   return isRefused(text) ? [bytes, serialize.query('!')] : same(bytes);
 }
 
-function parse(name: string, text: string): Pair {
+/**
+ * Statements that EXECUTE may find under its names: gate refuses EXECUTE of one that itself prepares, deallocates or
+ * executes, which only the protocol can make; the server runs it.
+ */
+const plain = /^(?:select|insert|update|delete)\b[^;]*$/;
+
+function parse(name: string, anything: string): Pair {
+  const text = /^q\d$/.test(name) && !plain.test(anything) ? 'select 2' : anything;
   const bytes = parseMessage(name, text);
   if (isLong(name)) return [bytes, failingParse];
   return isRefused(text) ? [bytes, parseMessage(name, '!')] : same(bytes);
@@ -208,7 +216,7 @@ const copy = fc
 const single = (weight: number, arbitrary: fc.Arbitrary<Step>) => ({ weight, arbitrary: arbitrary.map((one): Step[] => [one]) });
 
 const steps = fc.oneof(
-  single(6, fc.tuple(anyText, pause).map(([text, ms]) => step(`query(${text})`, [query(text)], ms))),
+  single(6, fc.tuple(queryText, pause).map(([text, ms]) => step(`query(${text})`, [query(text)], ms))),
   single(4, fc.tuple(statementName, anyText, pause).map(([name, text, ms]) => step(`parse(${name}, ${text})`, [parse(name, text)], ms))),
   single(
     4,
@@ -220,7 +228,9 @@ const steps = fc.oneof(
     const bytes = serialize.describe({ type: 'S', name });
     return step(`describe statement(${name})`, [isLong(name) ? [bytes, failingParse] : same(bytes)], ms);
   })),
-  single(1, fc.tuple(anyPortalName, pause).map(([portal, ms]) =>
+  // In a failed transaction the server keeps the dead unnamed portal of a failed Query and answers Describe with
+  // NoData; for gate there is no such portal.
+  single(1, fc.tuple(otherPortalName, pause).map(([portal, ms]) =>
     step(`describe portal(${portal})`, [onPortal(serialize.describe({ type: 'P', name: portal }), portal)], ms))),
   single(4, fc.tuple(anyPortalName, rowLimit, pause).map(([portal, rows, ms]) =>
     step(`execute(${portal}, ${rows})`, [onPortal(serialize.execute({ portal, rows }), portal)], ms))),
@@ -239,4 +249,4 @@ const steps = fc.oneof(
 export const conversation: fc.Arbitrary<Step[]> = fc.array(steps, { minLength: 30, maxLength: 50, size: 'max' }).map((parts) => parts.flat());
 
 /** The names that a conversation may leave behind. */
-export const namesInUse = ['s1', 's2', 's3', longest, 'p1', 'p2'];
+export const namesInUse = ['q1', 'q2', 's1', 's2', 's3', longest, 'p1', 'p2'];

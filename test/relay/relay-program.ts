@@ -2,10 +2,11 @@
 import { loadRelayConfig } from '../../src/relay/config.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { startRelay } from '../../src/relay/relay.ts';
+import { parserWorker } from './parser-worker.ts';
 
 const [configFile = '', port = '0'] = process.argv.slice(2);
 const config = await loadRelayConfig(configFile);
-const relay = await startRelay({ ...config, listen: { ...config.listen, port: Number(port) } }, createRelayLog('debug'));
+const relay = await startRelay({ ...config, listen: { ...config.listen, port: Number(port) } }, createRelayLog('debug'), parserWorker);
 process.stdout.write(`${JSON.stringify({ url: relay.url, port: relay.port })}\n`);
 const stop = () => void relay.stop().then(() => process.exit(0));
 process.once('SIGTERM', stop);

@@ -117,14 +117,15 @@ async function makePlans(context: Context, targets: readonly string[], flags: Co
   return plans;
 }
 
-async function announce({ io }: Context, tunnels: readonly ConnectTunnel[], { print, tls }: ConnectFlags): Promise<void> {
+async function announce({ io }: Context, tunnels: readonly ConnectTunnel[], { print }: ConnectFlags): Promise<void> {
   const { printAddress, readyEvent, writeBlock } = await import('./connect/announce.ts');
   for (const { address } of tunnels) {
     if (io.json) await io.writeJson(readyEvent(address));
     else if (print !== undefined) await printAddress(io, address, print);
     else await writeBlock(io, address);
   }
-  if (tls === true) io.say('The port takes TLS only, with a certificate of your own local authority (the root cert above).');
+  const caFile = tunnels[0]?.address.caFile;
+  if (caFile !== undefined) io.say(`Only TLS is taken; the certificate is vouched for by your own local authority, ${caFile}`);
   const what = tunnels.length === 1 ? 'the port and ends the session' : 'the ports and ends the sessions';
   io.say(`Every statement is recorded. Ctrl-C closes ${what}.`);
 }

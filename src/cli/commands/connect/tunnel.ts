@@ -139,13 +139,22 @@ export class ConnectTunnel {
     this.#isOver = true;
     const { relay, io, label } = this.#plan;
     try {
-      await relay.endSession(this.session.id, endTimeoutMs);
+      await withinTime(relay.endSession(this.session.id, endTimeoutMs));
     } catch (error) {
       const alreadyOver: readonly ErrorCode[] = ['session-ended', 'grant-expired', 'not-found'];
       if (error instanceof GateError && alreadyOver.includes(error.code)) return;
       io.warn(`${label}the relay could not be told that the session is over (${messageOf(error)}); it ends by itself at ${this.session.expiresAt}`);
     }
   }
+}
+
+/** The login may have to be renewed first, at an issuer that is away as well. */
+async function withinTime(work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new GateError('relay-unreachable', 'no answer came in time')), endTimeoutMs + 500);
+  });
+  await Promise.race([work, timeout]).finally(() => clearTimeout(timer));
 }
 
 function formatLeft(seconds: number): string {

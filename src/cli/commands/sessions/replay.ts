@@ -3,8 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { SessionSummary } from '../../../api/api.ts';
 import type { AuditEntry } from '../../../audit/entry.ts';
-import { chainProblem } from '../../../audit/line.ts';
-import { formatTranscript, type TextKind, type TranscriptPiece } from '../../../audit/transcript.ts';
+import type { TextKind, TranscriptPiece } from '../../../audit/transcript.ts';
 import { GateError } from '../../../errors/errors.ts';
 import type { Context } from '../../context.ts';
 import { ExitCode } from '../../exit-code.ts';
@@ -62,6 +61,7 @@ export async function runSessionsReplay(context: Context, id: string, options: R
   const stop = context.stopSignal();
   const entries = checkWhole(relay.entries(session.id), session);
   const pace = isJson ? atOnce : choosePace(options);
+  const { formatTranscript } = await import('../../../audit/transcript.ts');
   const pieces = isJson ? toJsonPieces(entries) : formatTranscript(entries, { style: await createStyle(io) });
   if (options.isTerminal && pace.speed !== Infinity && options.speed === undefined) {
     io.say(`At the speed at which it happened, pauses cut to ${pace.pauseMsMax / 1000} s. All at once: --speed max\n`);
@@ -104,6 +104,7 @@ async function untilStopped(work: Promise<void>, stop: AbortSignal): Promise<voi
  * bytes of the log, which what the API sends does not keep.
  */
 async function* checkWhole(entries: AsyncIterable<AuditEntry>, session: SessionSummary): AsyncGenerator<AuditEntry> {
+  const { chainProblem } = await import('../../../audit/line.ts');
   let seq = 0;
   let statements = 0;
   let hasEnd = false;
