@@ -24,15 +24,19 @@ async function run(): Promise<void> {
   });
 }
 
+let stopping: AbortSignal | undefined;
+
+/** One for the whole run. A closed terminal (SIGHUP) is a request to end like SIGTERM. */
 function stopSignal(): AbortSignal {
+  if (stopping !== undefined) return stopping;
   const controller = new AbortController();
-  const codes = { SIGINT: 130, SIGTERM: 143 } as const;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  const codes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       // The second time the user means it.
       if (controller.signal.aborted) process.exit(codes[signal]);
       controller.abort(signal);
     });
   }
-  return controller.signal;
+  return (stopping = controller.signal);
 }

@@ -6,3 +6,10 @@ export class ExitCode extends Error {
     super(`exit ${exitCode}`);
   }
 }
+
+const signalExitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
+
+/** The end by a signal; `reason` is that of the aborted stop signal. */
+export function exitOfSignal(reason: unknown): ExitCode {
+  return new ExitCode(signalExitCodes[String(reason)] ?? 1);
+}

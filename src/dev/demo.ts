@@ -42,6 +42,7 @@ export async function runDemo(context: DemoContext, program: readonly [string, .
     const tunnel = await actConnect(play);
     await actRefusal(play, tunnel);
     await actExec(play);
+    await actAnyClient(play);
     await tunnel.client.end();
     await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
     const { exitCode } = await tunnel.connect.interrupt();
@@ -152,6 +153,23 @@ async function actExec({ stage, gate }: Play): Promise<void> {
   await stage.check('three customers came back', done.stdout.includes('3 rows'));
   const refused = await stage.run(gate('engineer', 'exec', 'prod-db', '--sql', 'truncate payments; drop schema public', ...reason), 3);
   await stage.check('a refusal has an exit code of its own', refused.exitCode === 3);
+}
+
+async function actAnyClient({ stage, gate }: Play): Promise<void> {
+  await stage.act(
+    'Nobody has to think about the port',
+    'Behind "--" stands any program: gate opens the port for it, sets the variables that libpq reads, gives it a private ' +
+      'password file, and ends with its exit code. When something does not work, gate doctor says what, and what to do.',
+  );
+  const reason = ['--reason', 'OPS-4711: count the open orders'];
+  const program =
+    findOnPath('psql') === undefined
+      ? ['node', '-p', 'process.env.PGUSER + " at port " + process.env.PGPORT']
+      : ['psql', '-XAtc', "select count(*) || ' open orders' from orders where status = 'open'"];
+  const counted = await stage.run(gate('engineer', 'connect', 'prod-db', ...reason, '--', ...program));
+  await stage.check('the program found its database by itself', /28 open orders|engineer at port/.test(counted.stdout));
+  const doctor = await stage.run(gate('engineer', 'doctor', 'prod-db', '--reason', 'OPS-4711: is it me?'));
+  await stage.check('the doctor went all the way to the database and back', /round-trip/.test(`${doctor.stdout}${doctor.stderr}`));
 }
 
 async function actReplay({ stage, gate }: Play, session: string): Promise<void> {

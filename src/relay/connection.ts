@@ -95,7 +95,16 @@ export class Connection implements SessionConnection {
     this.#isTunnelClosed = true;
     this.#queue.fail(new GateError('protocol-violation', 'the client went away during the login'));
     // A client that said goodbye lets its last statement finish; one that vanished has it cancelled.
-    if (!this.#isTerminating) void this.end(undefined, 'the client went away');
+    if (this.#isTerminating) this.#lingerForLast();
+    else void this.end(undefined, 'the client went away');
+  }
+
+  /** The server closes by itself once it has read Terminate; one that does not is not waited for for ever. */
+  #lingerForLast(): void {
+    setTimeout(() => {
+      if (this.#pending?.running === undefined) void this.end(undefined, 'the client disconnected');
+      else this.#lingerForLast();
+    }, drainTimeoutMs).unref();
   }
 
   async #logIn(parameters: ReadonlyMap<string, string>, protocolMinor: number): Promise<void> {

@@ -274,7 +274,9 @@ function describe({ type, bytes }: Reply): string {
     case 'N': {
       const fields = decodeReport(bytes);
       const isGates = fields.get('F') === 'gate';
-      return `${type}:${fields.get('C')}:${isGates ? `gate-${fields.get('R')}` : fields.get('M')}`;
+      // What stands in for a refused message is of another type.
+      const message = fields.get('M')?.replace(/message type 0x../, 'message type');
+      return `${type}:${fields.get('C')}:${isGates ? `gate-${fields.get('R')}` : message}`;
     }
     case 'T':
       return `T:${columnsOf(bytes)}`;

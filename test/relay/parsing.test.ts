@@ -22,7 +22,7 @@ test('long texts are parsed one after another, at and past the bound for short o
 
 test('many at once keep their answers apart', async () => {
   const texts = Array.from({ length: 30 }, (_, n) => `${n % 2 === 0 ? 'select' : 'delete from t --'} '${'y'.repeat(3000 + n)}'`);
-  const kinds = (await Promise.all(texts.map((text) => parser.parse(text)))).map((parsed) => parsed.ok && parsed.statement.kinds[0]);
+  const kinds = (await Promise.all(texts.map(async (text) => parser.parse(text)))).map((parsed) => parsed.ok && parsed.statement.kinds[0]);
   expect(kinds).toEqual(texts.map((_, n) => (n % 2 === 0 ? 'read' : 'write')));
 });
 

@@ -11,7 +11,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { GateError } from '../../errors/errors.ts';
 import type { Context } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
+import { ExitCode, exitOfSignal } from '../exit-code.ts';
 import { addGrantFlags, resolveGrantRequest, type GrantFlags } from '../grant-flags.ts';
 import { printForms, type PrintForm } from './connect/address.ts';
 import type { ConnectTunnel, TunnelPlan } from './connect/tunnel.ts';
@@ -25,8 +25,6 @@ export type ConnectFlags = GrantFlags & {
   readonly print?: PrintForm;
   readonly watchStdin?: boolean;
 };
-
-const signalExitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143 };
 
 export function connectCommand(context: Context): Command {
   const command = new Command('connect')
@@ -151,7 +149,7 @@ async function holdOpen(context: Context, tunnels: readonly ConnectTunnel[], sto
   const left = [...open];
   open.clear();
   for (const tunnel of left) await tellEnd(context, tunnel, how === 'stdin' ? 'stdin-closed' : 'interrupted', `ended by ${how === 'stdin' ? 'the end of standard input' : how}`);
-  if (how !== 'stdin') throw new ExitCode(signalExitCodes[how] ?? 1);
+  if (how !== 'stdin') throw exitOfSignal(how);
 }
 
 async function tellEnd({ io }: Context, { session }: ConnectTunnel, code: string, message: string): Promise<void> {
@@ -167,7 +165,7 @@ function stopped(signal: AbortSignal | undefined): Promise<string> {
 }
 
 function throwIfStopped(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new ExitCode(signalExitCodes[String(signal.reason)] ?? 1);
+  if (signal?.aborted === true) throw exitOfSignal(signal.reason);
 }
 
 function stdinEnded(): Promise<string> {

@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import type { Check, CheckResult } from '../../client/checks.ts';
 import type { CheckStatus } from '../../client/check-step.ts';
 import type { Context } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
+import { ExitCode, exitOfSignal } from '../exit-code.ts';
 import { oneLine } from '../output.ts';
 
 export type DoctorFlags = { readonly port: number; readonly role?: string; readonly reason?: string };
@@ -44,7 +44,7 @@ export async function runDoctor(context: Context, target: string | undefined, fl
   const { checks, exitCode } = await show(context, results);
   if (io.json) await io.writeJson({ checks, ok: exitCode === undefined });
   else io.say(summarize(checks));
-  if (stop?.aborted) throw new ExitCode(stop.reason === 'SIGTERM' ? 143 : 130);
+  if (stop?.aborted) throw exitOfSignal(stop.reason);
   if (exitCode !== undefined) throw new ExitCode(exitCode);
 }
 

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import type { SqlHandlers } from '../../client/sql-session.ts';
 import { GateError, messageOf } from '../../errors/errors.ts';
 import type { Context } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
+import { ExitCode, exitOfSignal } from '../exit-code.ts';
 import { addGrantFlags, resolveGrantRequest, type GrantFlags } from '../grant-flags.ts';
 import type { Io } from '../io.ts';
 import { resultFormats, type ResultFormat, type ResultWriter, type WriteOut } from '../results/result-writer.ts';
@@ -13,8 +13,6 @@ type Source = { readonly text: string } | { readonly file: string } | 'stdin';
 
 /** Largest SQL text that is read; the relay's own limit is lower and may differ. */
 const sqlBytesMax = 64 * 1024 * 1024;
-const signalExitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143 };
-
 export function execCommand(context: Context): Command {
   const command = new Command('exec')
     .summary('run SQL on a target')
@@ -57,13 +55,13 @@ export async function runExec(
     const handlers = createHandlers(writer, format, io);
     const accessToken = () => relay.accessToken();
     const statements = await runSql({ relay: relay.url, session, accessToken, sql, handlers, signal });
-    if (signal.aborted) throw new ExitCode(signalExitCodes[String(signal.reason)] ?? 1);
+    if (signal.aborted) throw exitOfSignal(signal.reason);
     await writer.end();
     if (statements === 0) throw new GateError('usage', 'the SQL text holds no statement, so nothing was run');
   } catch (error) {
     if (signal.aborted) {
       if (!(error instanceof ExitCode)) io.say(messageOf(error));
-      throw new ExitCode(signalExitCodes[String(signal.reason)] ?? 1);
+      throw exitOfSignal(signal.reason);
     }
     // Where writing is what failed, there is no one left to write to.
     await writer.end().catch(() => undefined);

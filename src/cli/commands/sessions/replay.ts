@@ -6,7 +6,7 @@ import type { AuditEntry } from '../../../audit/entry.ts';
 import type { TextKind, TranscriptPiece } from '../../../audit/transcript.ts';
 import { GateError } from '../../../errors/errors.ts';
 import type { Context } from '../../context.ts';
-import { ExitCode } from '../../exit-code.ts';
+import { exitOfSignal } from '../../exit-code.ts';
 import type { Io } from '../../io.ts';
 import { playPieces, type Pace } from '../../replay-player.ts';
 
@@ -22,8 +22,6 @@ export type ReplayOptions = Flags & {
 const watchedPauseMsMax = 2000;
 /** No pause is longer: setTimeout cannot wait for much more, and nobody would. */
 const pauseMsMax = 24 * 60 * 60 * 1000;
-const signalExitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143 };
-
 export function replayCommand(context: Context): Command {
   return new Command('replay')
     .summary('play what was done in a session')
@@ -87,7 +85,7 @@ async function untilStopped(work: Promise<void>, stop: AbortSignal): Promise<voi
   work.catch(() => undefined);
   const finished = new AbortController();
   const stopped = new Promise<never>((_, reject) => {
-    const onStop = () => reject(new ExitCode(signalExitCodes[String(stop.reason)] ?? 1));
+    const onStop = () => reject(exitOfSignal(stop.reason));
     stop.addEventListener('abort', onStop, { signal: finished.signal });
     if (stop.aborted) onStop();
   });
