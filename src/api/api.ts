@@ -122,7 +122,7 @@ export const SessionSummary = z.object({
 export type SessionSummary = z.infer<typeof SessionSummary>;
 export const SessionList = z.object({ sessions: z.array(SessionSummary) });
 
-/** Every answer that is not 2xx. `code` is a key of ERRORS. */
+/** Every answer that is not 2xx, and the last line of an NDJSON answer that cannot go on. `code` is a key of ERRORS. */
 export const ErrorBody = z.object({
   error: z.object({
     code: z.string(),

@@ -135,9 +135,19 @@ async function readChunk(
 }
 
 function parseLine<T extends z.ZodMiniType>(line: string, schema: T, request: RelayRequest): z.infer<T> {
-  const entry = schema.safeParse(parseJson(line));
+  const json = parseJson(line);
+  const entry = schema.safeParse(json);
   if (entry.success) return entry.data;
-  throw notUnderstood(request, entry.error);
+  const failure = ErrorBody.safeParse(json);
+  throw failure.success ? errorOfBody(failure.data, 500) : notUnderstood(request, entry.error);
+}
+
+function errorOfBody({ error }: ErrorBody, status: number): GateError {
+  const { code, message, hint, rule } = error;
+  return new GateError(isErrorCode(code) ? code : codeByStatus(status), printable(message), {
+    ...(hint !== undefined && { hint: printable(hint) }),
+    ...(rule !== undefined && { rule: printable(rule) }),
+  });
 }
 
 /** The relay's error with its own code, message, hint and rule; of anything else that answers there, the status. */
@@ -151,11 +161,7 @@ function toGateError(response: Response, text: string, request: RelayRequest): G
       { hint: 'Is this the address of the relay? A proxy in between may also have answered.' },
     );
   }
-  const { code, message, hint, rule } = body.data.error;
-  return new GateError(isErrorCode(code) ? code : codeByStatus(response.status), printable(message), {
-    ...(hint !== undefined && { hint: printable(hint) }),
-    ...(rule !== undefined && { rule: printable(rule) }),
-  });
+  return errorOfBody(body.data, response.status);
 }
 
 /** For codes of a newer relay: the nearest that this gate knows, so that the exit code still fits. */

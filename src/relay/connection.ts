@@ -256,8 +256,10 @@ export class Connection implements SessionConnection {
     if (socket === undefined || socket.destroyed) return;
     if (this.#pending?.running !== undefined && pid !== undefined && key !== undefined) {
       socket.resume();
-      await requestCancel(this.#session.target, pid, key).catch(() => undefined);
-      await Promise.race([this.#pending.settled(), new Promise((resolve) => setTimeout(resolve, drainTimeoutMs).unref())]);
+      const timeout = new Promise((resolve) => setTimeout(resolve, drainTimeoutMs).unref());
+      const drained = Promise.race([this.#pending.settled(), timeout]);
+      requestCancel(this.#session.target, pid, key).catch(() => undefined);
+      await drained;
     }
     socket.end(Buffer.from([0x58, 0, 0, 0, 4]));
     setTimeout(() => socket.destroy(), drainTimeoutMs).unref();

@@ -87,7 +87,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   app.get('/v1/sessions/:id/entries', async (context) => {
     const { principal } = await caller(context);
     const { id } = await sessions.find(principal, context.req.param('id'));
-    // An error in the middle breaks the answer off, so that a reader never takes a part for the whole.
+    // A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off.
     return context.body(ReadableStream.from(encodeEntries(recorder.entries(id))), 200, {
       'content-type': 'application/x-ndjson',
     });
@@ -109,7 +109,12 @@ export function createRoutes(options: RoutesOptions): Hono {
 }
 
 async function* encodeEntries(entries: AsyncIterable<AuditEntry>): AsyncGenerator<Uint8Array> {
-  for await (const entry of entries) yield Buffer.from(`${JSON.stringify(entry)}\n`);
+  try {
+    for await (const entry of entries) yield Buffer.from(`${JSON.stringify(entry)}\n`);
+  } catch (error) {
+    if (!(error instanceof GateError)) throw error;
+    yield Buffer.from(`${JSON.stringify(errorBody(error))}\n`);
+  }
 }
 
 /** The caller of a request. Fails with `login-required`. */

@@ -244,7 +244,13 @@ describe(`a hostile database (seed ${seed})`, () => {
   afterAll(() => port?.close());
 
   async function ask(): Promise<string[]> {
-    const client = await RawClient.logIn(port, session);
+    // A connection whose database does not answer counts until its end is on record, so the session's limit is met here.
+    const client = await RawClient.logIn(port, session).catch(async (error: Error) => {
+      if (!error.message.includes('too-many')) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return undefined;
+    });
+    if (client === undefined) return ask();
     client.send(serialize.query('select 1'));
     return client.untilClosed();
   }

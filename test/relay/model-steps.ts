@@ -204,7 +204,10 @@ const copy = fc
     const inMiddle = middle === 'sync' && isGood ? [same(sync)] : middle === 'flush' ? [same(flush)] : [];
     const finish = same(end === 'done' ? serialize.copyDone() : serialize.copyFail('no more'));
     const data = [...lines.map((line) => same(copyData(line))), ...inMiddle, finish];
+    // Rows of an earlier COPY would make this one fail.
+    const before = inMiddle.length > 0 ? [query('delete from model_0 where n > 299')] : [];
     return [
+      step('before', before, 0),
       step(`copy(${JSON.stringify(shape)})`, start, pauses[0]),
       step('data', data, pauses[1]),
       // A second COPY waits for data as well; data that nobody asked for is ignored.
