@@ -27,8 +27,8 @@ function errorsPage(): string {
     '|---|---|---|---|---|',
     ...rows,
     '',
-    'Exit codes: 0 done · 1 a bug · 2 usage or configuration · 3 denied by policy · 4 login needed · 6 relay or network ·',
-    '7 the record cannot be written or verified · 9 SQL error · 130 and 143 ended by a signal.',
+    'Exit codes: 0 done · 1 a bug · 2 usage or configuration · 3 denied by policy · 4 login needed · 5 approval denied or expired · 6 relay or network ·',
+    '7 the record cannot be written or verified · 8 approval pending · 9 SQL error · 130 and 143 ended by a signal.',
     '',
   ].join('\n');
 }

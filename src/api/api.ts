@@ -129,6 +129,8 @@ export const ErrorBody = z.object({
     message: z.string(),
     hint: z.optional(z.string()),
     rule: z.optional(z.string()),
+    /** The access request that the failure is about. */
+    requestId: z.optional(z.string()),
   }),
 });
 export type ErrorBody = z.infer<typeof ErrorBody>;

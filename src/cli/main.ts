@@ -101,10 +101,14 @@ function report(error: unknown, io: Io, stderr: NodeJS.WriteStream): number {
     else stderr.write(`gate: this is a bug, please report it\n${stack}\n`);
     return 1;
   }
-  const { code, message, hint, rule, sqlstate } = error;
+  const { code, message, hint, rule, requestId, sqlstate } = error;
   const isSql = code === 'sql-error';
-  if (io.json) writeError(stderr, { code, message, ...(isSql && { sqlstate }), ...(hint && { hint }), ...(rule && { rule }) });
-  else stderr.write(`gate: ${message}\n${rule ? `  rule: ${rule}\n` : ''}${hint ? `  ${hint}\n` : ''}`);
+  const details = { ...(hint && { hint }), ...(rule && { rule }), ...(requestId && { requestId }) };
+  if (io.json) writeError(stderr, { code, message, ...(isSql && { sqlstate }), ...details });
+  else {
+    const lines = [`gate: ${message}`, rule && `  rule: ${rule}`, requestId && `  request: ${requestId}`, hint && `  ${hint}`];
+    stderr.write(`${lines.filter(Boolean).join('\n')}\n`);
+  }
   return error.exitCode;
 }
 

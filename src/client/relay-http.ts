@@ -143,10 +143,11 @@ function parseLine<T extends z.ZodMiniType>(line: string, schema: T, request: Re
 }
 
 function errorOfBody({ error }: ErrorBody, status: number): GateError {
-  const { code, message, hint, rule } = error;
+  const { code, message, hint, rule, requestId } = error;
   return new GateError(isErrorCode(code) ? code : codeByStatus(status), printable(message), {
     ...(hint !== undefined && { hint: printable(hint) }),
     ...(rule !== undefined && { rule: printable(rule) }),
+    ...(requestId !== undefined && { requestId: printable(requestId) }),
   });
 }
 

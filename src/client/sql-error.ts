@@ -36,10 +36,11 @@ export class SqlError extends GateError {
  */
 export function errorOfReport(report: ServerReport, sql: string): GateError {
   const isOfGate = report.file === 'gate';
-  const rule = isOfGate ? /^Rule: (.*)$/s.exec(report.detail ?? '')?.[1] : undefined;
+  const [, rule, requestId] = (isOfGate && /^(?:Rule: (.*?))?(?:^|\n|$)(?:Request: (r_\w+))?$/s.exec(report.detail ?? '')) || [];
   const details: ErrorDetails = {
     ...(report.hint !== undefined && { hint: showHidden(report.hint) }),
     ...(rule !== undefined && { rule: showHidden(rule) }),
+    ...(requestId !== undefined && { requestId }),
   };
   const code = isOfGate ? codeOf(report) : undefined;
   if (code !== undefined && code !== 'sql-error') return new GateError(code, showHidden(report.message ?? ''), details);

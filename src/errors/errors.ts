@@ -42,6 +42,8 @@ export type ErrorDetails = {
   readonly hint?: string;
   /** The rule that decided, for refusals. */
   readonly rule?: string;
+  /** The access request that this failure is about. */
+  readonly requestId?: string;
   readonly cause?: unknown;
 };
 
@@ -50,6 +52,7 @@ export class GateError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   readonly rule: string | undefined;
+  readonly requestId: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, { cause: details.cause });
@@ -57,6 +60,7 @@ export class GateError extends Error {
     this.code = code;
     this.hint = details.hint;
     this.rule = details.rule;
+    this.requestId = details.requestId;
   }
 
   get exitCode(): number {

@@ -41,17 +41,22 @@ function encodeReport(type: 'E' | 'N', report: Report): Buffer {
   return encodeMessage(type, ...parts, Buffer.from([0]));
 }
 
-/** A GateError as a client sees it: message, rule as DETAIL, next step as HINT, gate's own code as routine. */
+/** A GateError as a client sees it: message, rule and request as DETAIL, next step as HINT, gate's own code as routine. */
 export function encodeGateError(error: GateError, severity: 'ERROR' | 'FATAL', position?: number): Buffer {
   return encodeErrorResponse({
     severity,
     sqlstate: error.sqlstate,
     message: error.message,
-    detail: error.rule === undefined ? undefined : `Rule: ${error.rule}`,
+    detail: detailOf(error),
     hint: error.hint,
     position,
     routine: error.code,
   });
+}
+
+function detailOf({ rule, requestId }: GateError): string | undefined {
+  const lines = [rule && `Rule: ${rule}`, requestId && `Request: ${requestId}`].filter(Boolean);
+  return lines.length === 0 ? undefined : lines.join('\n');
 }
 
 export function encodeReadyForQuery(status: TransactionStatus): Buffer {

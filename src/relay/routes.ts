@@ -125,8 +125,16 @@ export async function authenticateHeader(verifier: TokenVerifier, header: string
 }
 
 export function errorBody(error: GateError): ErrorBody {
-  const { code, message, hint, rule } = error;
-  return { error: { code, message, ...(hint !== undefined && { hint }), ...(rule !== undefined && { rule }) } };
+  const { code, message, hint, rule, requestId } = error;
+  return {
+    error: {
+      code,
+      message,
+      ...(hint !== undefined && { hint }),
+      ...(rule !== undefined && { rule }),
+      ...(requestId !== undefined && { requestId }),
+    },
+  };
 }
 
 function sendError(context: Context, error: GateError): Response {
