@@ -38,6 +38,8 @@ export const Event = z.discriminatedUnion('kind', [
     /** Where the tunnel came from, as the relay's socket saw it. */
     clientAddress: z.string(),
     applicationName: z.optional(z.string()),
+    /** That the client asked for at start-up; one by SET is a statement. */
+    settings: z.optional(z.record(z.string(), z.string())),
     backendPid: z.optional(z.number()),
   }),
   z.object({

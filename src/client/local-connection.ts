@@ -11,6 +11,8 @@ import { openTunnel } from './open-tunnel.ts';
 const refusalTimeoutMs = 5000;
 /** When this end stops, a relay that does not answer the close frame is waited for this long. */
 const closeTimeoutMs = 1000;
+/** When a client is gone, this long: a relay that has paused sees no frame, and hears only of the end of the socket. */
+const leaveTimeoutMs = 5000;
 /** The WebSocket broke without a close frame: the relay had no chance to say why. */
 const brokenCode = 1006;
 
@@ -82,7 +84,7 @@ async function pump(stream: Duplex, options: ConnectionOptions, signal: AbortSig
   const leave = () => {
     if (isTunnelClosed) return;
     open.close(1000, '');
-    if (signal.aborted) setTimeout(() => open.terminate(), closeTimeoutMs).unref();
+    setTimeout(() => open.terminate(), signal.aborted ? closeTimeoutMs : leaveTimeoutMs).unref();
   };
   if (stream.destroyed) return leave();
   stream.once('close', leave);

@@ -4,26 +4,28 @@ import { randomBytes, randomInt, timingSafeEqual } from 'node:crypto';
 export type CancelTarget = { readonly session: string; cancel(): void };
 
 export class CancelKeys {
-  readonly #byPid = new Map<number, { readonly key: Buffer; readonly target: CancelTarget }>();
+  readonly #bySessionAndPid = new Map<string, { readonly key: Buffer; readonly target: CancelTarget }>();
 
-  /** A key for BackendKeyData: a made-up process id and secret bytes, as many as the protocol version has room for. */
-  issue(target: CancelTarget, protocolMinor: number): { readonly pid: number; readonly key: Buffer } {
-    let pid: number;
-    do pid = randomInt(1, 0x7fffffff);
-    while (this.#byPid.has(pid));
+  /**
+   * A key for BackendKeyData: secret bytes, as many as the protocol version has room for, and the server's own process
+   * id, by which clients tell their own notifications from those of others. Servers behind one address may share an id.
+   */
+  issue(target: CancelTarget, backendPid: number, protocolMinor: number): { readonly pid: number; readonly key: Buffer } {
+    let pid = backendPid;
+    while (pid === 0 || this.#bySessionAndPid.has(`${target.session} ${pid}`)) pid = randomInt(1, 0x7fffffff);
     const key = randomBytes(protocolMinor >= 2 ? 32 : 4);
-    this.#byPid.set(pid, { key, target });
+    this.#bySessionAndPid.set(`${target.session} ${pid}`, { key, target });
     return { pid, key };
   }
 
-  revoke(pid: number): void {
-    this.#byPid.delete(pid);
+  revoke(session: string, pid: number): void {
+    this.#bySessionAndPid.delete(`${session} ${pid}`);
   }
 
   /** Cancels what the connection with this key runs, if the asking session owns it; a wrong key does nothing. */
   use(session: string, pid: number, key: Buffer): void {
-    const entry = this.#byPid.get(pid);
-    if (entry === undefined || entry.target.session !== session) return;
+    const entry = this.#bySessionAndPid.get(`${session} ${pid}`);
+    if (entry === undefined) return;
     if (key.length === entry.key.length && timingSafeEqual(key, entry.key)) entry.target.cancel();
   }
 }

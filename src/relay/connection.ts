@@ -10,9 +10,9 @@ import {
 } from '../pgwire/backend.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Gatekeeper } from './gatekeeper.ts';
-import { authenticate, ByteQueue, readStartup, upstreamParameters, type Handshake } from './handshake.ts';
+import { authenticate, ByteQueue, clientSettings, readStartup, upstreamParameters, type Handshake } from './handshake.ts';
 import type { LiveSession, SessionConnection } from './live-session.ts';
-import { Pending } from './pending.ts';
+import { Pending, type Run } from './pending.ts';
 import { Rows } from './rows.ts';
 import { Statements } from './statements.ts';
 import { openUpstream, requestCancel, type Upstream } from './upstream.ts';
@@ -22,6 +22,8 @@ export const handshakeTimeoutMs = 30_000;
 const drainTimeoutMs = 2000;
 /** How long an end by the relay waits for the message in transit to finish before it cuts. */
 const boundaryTimeoutMs = 500;
+
+const terminate = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export class Connection implements SessionConnection {
   readonly #session: LiveSession;
@@ -111,7 +113,8 @@ export class Connection implements SessionConnection {
     const session = this.#session;
     checkLogin(session, parameters);
     const applicationName = parameters.get('application_name');
-    const startup = upstreamParameters(parameters, {
+    const settings = clientSettings(parameters);
+    const startup = upstreamParameters(settings, {
       applicationName: `gate/${session.id} ${session.grant.principal.name}`.slice(0, 63),
       isReadOnly: session.isReadOnly,
     });
@@ -131,10 +134,14 @@ export class Connection implements SessionConnection {
         connection: this.#number,
         clientAddress: this.#clientAddress,
         ...(applicationName && { applicationName }),
+        ...(Object.keys(settings).length > 0 && { settings }),
         backendPid: upstream.pid,
       },
     ]);
-    const { pid, key } = session.cancelKeys.issue({ session: session.id, cancel: () => this.#cancel() }, protocolMinor);
+    // What has ended while that was being written must not begin now; its end is on record.
+    if (this.#ending !== undefined) return;
+    const cancelTarget = { session: session.id, cancel: () => this.#cancel() };
+    const { pid, key } = session.cancelKeys.issue(cancelTarget, upstream.pid, protocolMinor);
     this.#cancelPid = pid;
     this.#startPumps(upstream);
     const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
@@ -193,7 +200,7 @@ export class Connection implements SessionConnection {
   #onClientEnd(error?: GateError): void {
     if (error !== undefined) return void this.end(error, error.message);
     this.#isTerminating = true;
-    this.#upstream?.socket.end(Buffer.from([0x58, 0, 0, 0, 4]));
+    this.#upstream?.socket.end(terminate);
   }
 
   /** Reaches only what runs now, or else what is about to; what comes later is held back until the server has taken it. */
@@ -223,10 +230,12 @@ export class Connection implements SessionConnection {
   async #end(error: GateError | undefined, reason: string): Promise<void> {
     this.#statements?.end();
     await this.#closeClient(error, reason);
-    if (this.#cancelPid !== 0) this.#session.cancelKeys.revoke(this.#cancelPid);
+    if (this.#cancelPid !== 0) this.#session.cancelKeys.revoke(this.#session.id, this.#cancelPid);
     await this.#closeUpstream();
     this.#wakeDrained?.();
-    for (const run of this.#pending?.abandon() ?? []) this.#session.journal.noteOutcome(this.#number, run, 'unknown');
+    for (const run of this.#pending?.abandon() ?? []) {
+      this.#session.journal.noteOutcome(this.#number, run, stateAtEnd(run, this.#rows?.hasSeenFatal === true));
+    }
     if (this.#number !== 0) {
       await this.#session.journal.note({
         kind: 'connection.close',
@@ -257,17 +266,26 @@ export class Connection implements SessionConnection {
     if (this.#pending?.running !== undefined && pid !== undefined && key !== undefined) {
       socket.resume();
       const timeout = new Promise((resolve) => setTimeout(resolve, drainTimeoutMs).unref());
-      const drained = Promise.race([this.#pending.settled(), timeout]);
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      const drained = Promise.race([this.#pending.settled(), closed, timeout]);
       requestCancel(this.#session.target, pid, key).catch(() => undefined);
+      // A server that reads COPY data hears of no cancel before more comes, but of the end of the stream at once.
+      if (this.#pending.copyIn?.phase === 'open') socket.end();
       await drained;
     }
-    socket.end(Buffer.from([0x58, 0, 0, 0, 4]));
+    if (!socket.writableEnded) socket.end(terminate);
     setTimeout(() => socket.destroy(), drainTimeoutMs).unref();
   }
 
   #write(bytes: Buffer): boolean {
     return this.#isTunnelClosed || this.#tunnel().write(bytes);
   }
+}
+
+/** A server that has reported an error has told the statement's end, and behind a FATAL one it runs nothing more. */
+function stateAtEnd(run: Run, hasSeenFatal: boolean): 'error' | 'skipped' | 'unknown' {
+  if (run.sqlstate !== undefined) return 'error';
+  return hasSeenFatal ? 'skipped' : 'unknown';
 }
 
 function checkLogin(session: LiveSession, parameters: ReadonlyMap<string, string>): void {

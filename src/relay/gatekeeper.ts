@@ -81,8 +81,13 @@ export class Gatekeeper {
     throw new GateError('statement-unknown', `prepared statement "${name}" does not exist`);
   }
 
+  /** Undefined for a portal that the protocol did not make: it is a cursor declared in SQL, or not there. */
+  async lookUpPortal(name: string, segment: number): Promise<Portal | undefined> {
+    return this.#find(() => this.#options.pending.portals.find(name, segment));
+  }
+
   async findPortal(name: string, segment: number): Promise<Portal> {
-    const found = await this.#find(() => this.#options.pending.portals.find(name, segment));
+    const found = await this.lookUpPortal(name, segment);
     if (found !== undefined) return found;
     throw new GateError('portal-unknown', `portal "${name}" does not exist`, {
       hint: 'A cursor that was declared in SQL is read with FETCH.',

@@ -131,8 +131,16 @@ async function readPasswordMessage(queue: ByteQueue): Promise<Buffer> {
   return queue.take(length + 1);
 }
 
-/** Start-up parameters that only change how values are shown or how long to wait, and so may be passed on. */
+/**
+ * Settings that a client may begin with: how values are shown, how long to wait, how much memory to take, and where names
+ * are looked up. Every role may SET them as well. They are recorded with the connection.
+ */
 const passedOn = new Set([
+  'client_min_messages',
+  'search_path',
+  'work_mem',
+  'idle_session_timeout',
+  'transaction_timeout',
   'datestyle',
   'intervalstyle',
   'timezone',
@@ -146,15 +154,14 @@ const passedOn = new Set([
 ]);
 
 /**
- * The parameters for the relay's own start-up packet, which is built anew. What is not understood is refused by name:
- * `options` and the like can change who acts and how text is read.
+ * What the client asks for that may be passed on. What is not understood is refused by name: some parameters, and
+ * settings in `options`, change who acts and how text is read.
  */
-export function upstreamParameters(
-  parameters: ReadonlyMap<string, string>,
-  own: { readonly applicationName: string; readonly isReadOnly: boolean },
-): Record<string, string> {
+export function clientSettings(parameters: ReadonlyMap<string, string>): Record<string, string> {
   const passed: Record<string, string> = {};
-  for (const [name, value] of parameters) {
+  const { options = '', ...others } = Object.fromEntries(parameters);
+  // As in the server, a parameter of its own wins over the same one in `options`.
+  for (const [name, value] of [...splitOptions(options), ...Object.entries(others)]) {
     const lower = name.toLowerCase();
     const pinned = pinnedSettings.get(lower);
     if (['user', 'database', 'application_name'].includes(name) || name.startsWith('_pq_.')) continue;
@@ -167,14 +174,39 @@ export function upstreamParameters(
       });
     }
   }
+  return passed;
+}
+
+/** The parameters for the relay's own start-up packet, which is built anew. */
+export function upstreamParameters(
+  settings: Readonly<Record<string, string>>,
+  own: { readonly applicationName: string; readonly isReadOnly: boolean },
+): Record<string, string> {
   return {
-    ...passed,
+    ...settings,
     ...Object.fromEntries(pinnedSettings),
     application_name: own.applicationName,
     // Should the relay die, the server notices within this time and ends what it was running (PostgreSQL 14 and later).
     client_connection_check_interval: '2s',
     ...(own.isReadOnly && { default_transaction_read_only: 'on' }),
   };
+}
+
+/** `-c name=value` and `--name=value`, split as the server splits them; a backslash keeps the character behind it. */
+function splitOptions(options: string): [string, string][] {
+  const words = (options.match(/(?:\\[^]|[^ \t\n\v\f\r\\])+/g) ?? []).map((word) => word.replaceAll(/\\([^])/g, '$1'));
+  const settings: [string, string][] = [];
+  for (let word = words.shift(); word !== undefined; word = words.shift()) {
+    const [, name, value] = /^(?:--|-c)([^=]+)=([^]*)$/.exec(word === '-c' ? `-c${words.shift() ?? ''}` : word) ?? [];
+    if (name === undefined || value === undefined) {
+      throw new GateError('not-supported', 'the start-up parameter "options" takes settings only', {
+        rule: 'startup-parameters',
+        hint: 'Write them as -c name=value.',
+      });
+    }
+    settings.push([name.replaceAll('-', '_'), value]);
+  }
+  return settings;
 }
 
 function checkPinned(name: string, value: string, pinned: string): void {

@@ -180,7 +180,8 @@ export class Rows {
     if (isFatal) this.hasSeenFatal = true;
     if (isFatal || head === undefined || head.kind === 'sync') {
       const run = this.#run();
-      if (run !== undefined) run.sqlstate = fields.get('C') ?? '';
+      // An error may come before that of the connection, and is the statement's own.
+      if (run !== undefined) run.sqlstate ??= fields.get('C') ?? '';
       return this.#pass(bytes);
     }
     if (head.kind === 'query') {
@@ -206,7 +207,9 @@ export class Rows {
     bytes: Buffer,
   ): void {
     const { pending } = this.#options;
-    this.#pass(fields.get('M')?.includes(head.nonce) ? head.error : bytes);
+    // XX000: servers that lost their own track of an implicit transaction trip over any message that starts one.
+    const isOfStandIn = fields.get('M')?.includes(head.nonce) === true || fields.get('C') === 'XX000';
+    this.#pass(isOfStandIn ? head.error : bytes);
     const { drop } = head;
     if (head.isSimple) return pending.replaceHead({ kind: 'refused-query', ...(drop !== undefined && { drop }) });
     if (drop !== undefined) pending.statements.confirm(drop);

@@ -230,7 +230,7 @@ export class Statements {
       }
       case 'Describe':
         if (message.of === 'statement') await this.#options.gatekeeper.findStatement(message.name, this.#segment);
-        else await this.#options.gatekeeper.findPortal(message.name, this.#segment);
+        else await this.#options.gatekeeper.lookUpPortal(message.name, this.#segment);
         unit.forward.push({ bytes, owed: { kind: 'describe' } });
         return;
       case 'Execute':

@@ -18,6 +18,8 @@ import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
 import type { Target } from './config.ts';
 
 export const connectTimeoutMs = 15_000;
+/** Past this silence the system probes a connection: a server whose machine is gone says no goodbye. */
+const keepAliveMs = 30_000;
 /** No message of a login is larger; a hostile server gets no more memory than this. */
 const loginBodyBytesMax = 64 * 1024;
 /** Nor do all messages of a login together come near this. */
@@ -63,15 +65,21 @@ export async function requestCancel(target: Target, pid: number, key: Buffer): P
   request.writeUInt32BE(80877102, 4);
   request.writeInt32BE(pid, 8);
   key.copy(request, 12);
-  const closed = once(socket, 'close', { signal });
-  socket.on('error', () => undefined);
-  socket.resume().end(request);
-  await closed;
+  try {
+    const closed = once(socket, 'close', { signal });
+    socket.on('error', () => undefined);
+    socket.resume().end(request);
+    await closed;
+  } finally {
+    // A server that never answers must not keep a socket for each request.
+    socket.destroy();
+  }
 }
 
 async function openSocket(target: Target, signal: AbortSignal): Promise<Socket> {
   const { host, port, ca } = target;
-  const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect({ host, port, noDelay: true });
+  const options = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs };
+  const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(options);
   try {
     await once(socket, 'connect', { signal });
     if (target.tls === 'disable') return socket;

@@ -7,6 +7,8 @@ const sliceBytesMax = 256 * 1024;
 /** `write` answers false while more than this many bytes wait to be sent. */
 export const writeBufferBytes = 1024 * 1024;
 const pingIntervalMs = 20_000;
+/** A paused end does not see that its peer is gone, unless what it sends comes back refused. */
+const probeIntervalMs = 1000;
 /** One tick more than the other end needs, since the two clocks do not tick together. */
 const silentTicksMax = 2;
 /** A close frame's reason may take 123 bytes (RFC 6455, 5.5). */
@@ -35,6 +37,7 @@ export class Tunnel {
   /** Ticks since anything was heard of the peer. */
   #silentTicks = 0;
   readonly #keepAlive: NodeJS.Timeout;
+  #probe: NodeJS.Timeout | undefined;
 
   /** Takes over an open WebSocket. A peer of which nothing is heard for two intervals is cut off at the third. */
   constructor(socket: WebSocket, handlers: TunnelHandlers, options: { readonly pingIntervalMs?: number } = {}) {
@@ -51,6 +54,7 @@ export class Tunnel {
     socket.on('error', () => undefined);
     socket.on('close', (code, reason) => {
       clearInterval(this.#keepAlive);
+      clearInterval(this.#probe);
       handlers.onClose(code, reason.toString('utf8'));
     });
     this.#onDrain = handlers.onDrain;
@@ -88,19 +92,23 @@ export class Tunnel {
   }
 
   pause(): void {
+    // A paused socket would never see the end of one that is closing.
+    if (!this.isOpen) return;
+    this.#probe ??= setInterval(() => this.#socket.pong(), probeIntervalMs).unref();
     this.#socket.pause();
   }
 
   resume(): void {
     // The answer to the last ping may wait unread in the socket.
     this.#silentTicks = 0;
+    clearInterval(this.#probe);
+    this.#probe = undefined;
     this.#socket.resume();
   }
 
   /** Sends what was written, then the close frame. A peer that does not answer it in time is cut off by `ws`. */
   close(code: number, reason: string): void {
-    // A paused socket would never see the peer's answer.
-    this.#socket.resume();
+    this.resume();
     this.#socket.close(code, truncateUtf8(reason, closeReasonBytesMax));
   }
 

@@ -8,12 +8,14 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { decodeAuthentication, decodeBackendKeyData } from '../../src/pgwire/backend.ts';
 import { encodeStartup } from '../../src/pgwire/frontend.ts';
 import { ScramClient } from '../../src/pgwire/scram.ts';
+import { CancelKeys } from '../../src/relay/cancel-keys.ts';
 import { Journal } from '../../src/relay/journal.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
 import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 import { RawClient, type Address } from './raw-client.ts';
 
-type Cancellable = { readonly client: RawClient; readonly pid: number; readonly key: Buffer };
+type Key = { readonly pid: number; readonly key: Buffer };
+type Cancellable = Key & { readonly client: RawClient };
 
 let fixture: RelayFixture;
 let tunnel: OpenTunnel;
@@ -119,8 +121,6 @@ test('keys that are wrong, too short, too long, of another session or of a conne
   await cancel(tunnel.port, { pid: long.pid, key: long.key.subarray(0, 4) });
   await cancel(other.port, { pid, key });
   await cancel(tunnel.port, gone);
-  const backendPid = (await fixture.admin.query(`select pid from pg_stat_activity where query = $1`, [sql])).rows[0]?.pid as number;
-  await cancel({ host: tunnel.port.host, port: tunnel.port.port }, { pid: backendPid, key });
   expect(await isActive(sql)).toBe(true);
   const before = (await eventsOf(tunnel.session.id)).filter(({ kind }) => kind === 'cancel').length;
   await cancel(tunnel.port, { pid, key });
@@ -129,6 +129,24 @@ test('keys that are wrong, too short, too long, of another session or of a conne
   // Each cancel that found its connection is on record; the others are not.
   expect(after.length).toBe(before + 1);
   long.client.close();
+});
+
+test("the process id is the server's own, by which a client knows its own notifications", async () => {
+  client.send(query(`select 1 / (pg_backend_pid() = ${pid})::int`));
+  expect(await client.upToReady()).toEqual(['T', 'D', 'C:SELECT 1', 'Z:I']);
+});
+
+test('process ids that two servers share, or that a pooler leaves out, still tell connections apart', () => {
+  const keys = new CancelKeys();
+  const cancelled: string[] = [];
+  const [first, second, none] = ['first', 'second', 'none'].map((name) =>
+    keys.issue({ session: 's', cancel: () => cancelled.push(name) }, name === 'none' ? 0 : 4711, 0),
+  ) as [Key, Key, Key];
+  expect([first.pid, second.pid === 4711, none.pid === 0]).toEqual([4711, false, false]);
+  for (const issued of [second, none, first]) keys.use('s', issued.pid, issued.key);
+  keys.revoke('s', second.pid);
+  keys.use('s', second.pid, second.key);
+  expect(cancelled).toEqual(['second', 'none', 'first']);
 });
 
 test('a key of protocol 3.2 with its 32 bytes works', async () => {

@@ -40,6 +40,18 @@ describe('node-postgres', () => {
     expect((await client.query('')).rows).toEqual([]);
   });
 
+  test('settings in the start-up parameter "options" are taken as the server takes them', async () => {
+    const options = String.raw`-c IntervalStyle=postgres_verbose --search-path=a,b  -cdatestyle=SQL,\ DMY -c lock_timeout=1`;
+    const client = await tunnel.client({ options, lock_timeout: 99 });
+    const shown = [];
+    for (const name of ['intervalstyle', 'search_path', 'datestyle', 'lock_timeout']) {
+      shown.push(...Object.values((await client.query(`show ${name}`)).rows[0] as object));
+    }
+    expect(shown).toEqual(['postgres_verbose', 'a,b', 'SQL, DMY', '99ms']);
+    const opened = (await fixture.entries(tunnel.session.id)).flatMap(({ event }) => (event.kind === 'connection.open' ? [event.settings] : []));
+    expect(opened.at(-1)).toEqual({ intervalstyle: 'postgres_verbose', search_path: 'a,b', datestyle: 'SQL, DMY', lock_timeout: '99' });
+  });
+
   test('COPY in and out carry the same bytes', async () => {
     const client = await tunnel.client();
     const lines = Array.from({ length: 50_000 }, (_, n) => `${n + 10_000}\tcopied row ${n} with some padding ${'x'.repeat(40)}\t\\N\n`).join('');

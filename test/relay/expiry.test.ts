@@ -1,7 +1,10 @@
 /** The wall of a grant: whatever a session is doing when it comes, it ends within a second, with the reason. */
+import { randomBytes } from 'node:crypto';
 import { serialize } from 'pg-protocol';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { decodeReport } from '../../src/pgwire/backend.ts';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { decodeAuthentication, decodeReport } from '../../src/pgwire/backend.ts';
+import { ScramClient } from '../../src/pgwire/scram.ts';
+import { Journal } from '../../src/relay/journal.ts';
 import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 import { RawClient } from './raw-client.ts';
 
@@ -121,4 +124,35 @@ test('a restart of the relay brings no session back, and an expiry while it was 
   await expect(tunnel.client()).rejects.toMatchObject({ code: '57P01', message: expect.stringContaining('expired') });
   expect((await fixture.entries(tunnel.session.id)).at(-1)?.event).toMatchObject({ kind: 'session.close' });
   expect((await (await longer.client()).query('select 1 as one')).rows).toEqual([{ one: 1 }]);
+});
+
+test('an end while a login is being recorded: what came right behind the login does not begin', async () => {
+  const tunnel = await fixture.connect();
+  const { user, database, password, id } = tunnel.session;
+  const record = Object.getOwnPropertyDescriptor(Journal.prototype, 'record')?.value as Journal['record'];
+  let release: () => void = () => undefined;
+  const recording = new Promise<void>((resolve) => {
+    vi.spyOn(Journal.prototype, 'record').mockImplementation(async function (this: Journal, events) {
+      // The end has begun, and the tunnel is not closed yet.
+      if (events.some(({ kind }) => kind === 'connection.close')) release();
+      await record.call(this, events);
+      if (!events.some(({ kind }) => kind === 'connection.open')) return;
+      resolve();
+      await new Promise<void>((go) => (release = go));
+    });
+  });
+  const client = await RawClient.open(tunnel.port);
+  client.send(serialize.startup({ user, database }));
+  const scram = new ScramClient(password, randomBytes(18).toString('base64'));
+  await client.next('R');
+  client.send(serialize.sendSASLInitialResponseMessage('SCRAM-SHA-256', scram.clientFirst));
+  const challenge = decodeAuthentication((await client.next('R')).bytes);
+  if (challenge.method !== 'sasl-continue') throw new Error(challenge.method);
+  client.send(serialize.sendSCRAMClientFinalMessage(scram.answer(challenge.data)), serialize.query(`insert into items values (702, 'x')`));
+  await recording;
+  await (await fixture.clientFor('engineer')).endSession(id);
+  expect(await client.untilClosed()).toEqual(['E:57P01:session-ended']);
+  await eventually('its backend is gone', async () => (await backends(tunnel)) === 0);
+  vi.restoreAllMocks();
+  expect((await fixture.entries(id)).filter(({ event }) => event.kind === 'statement')).toEqual([]);
 });

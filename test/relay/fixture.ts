@@ -27,7 +27,7 @@ export type RelayFixture = {
   readonly admin: Client;
   clientFor(account: string): Promise<RelayClient>;
   /** A session with a local port, as `gate connect` opens it. */
-  connect(account?: string, role?: string, durationSeconds?: number): Promise<OpenTunnel>;
+  connect(account?: string, role?: string, durationSeconds?: number, target?: string): Promise<OpenTunnel>;
   entries(session: string): Promise<AuditEntry[]>;
   stopRelay(): Promise<void>;
   startRelay(): Promise<void>;
@@ -79,6 +79,7 @@ export async function startRelayFixture(options: FixtureOptions = {}): Promise<R
     startProvider({ accounts: DEMO_ACCOUNTS, audience: 'gate-relay', clientId: 'gate-cli' }),
   ]);
   const admin = new Client({ connectionString: postgres.url('postgres') });
+  admin.on('error', () => undefined);
   await admin.connect();
   await admin.query(schema);
   await writeFile(join(directory, 'password'), 'upstream-canary-7261', { mode: 0o600 });
@@ -115,10 +116,10 @@ ${options.targets ?? ''}`,
     get relayUrl() {
       return relay?.url as string;
     },
-    connect: async (account = 'engineer', role, durationSeconds) => {
+    connect: async (account = 'engineer', role, durationSeconds, target = 'prod-db') => {
       const client = await clientFor(account);
       const session = await openSession(client, 'connect', {
-        target: 'prod-db',
+        target,
         reason: 'testing',
         ...(role !== undefined && { role }),
         ...(durationSeconds !== undefined && { durationSeconds }),

@@ -118,9 +118,11 @@ describe('before login', () => {
 
   const told: [string, () => Buffer, string][] = [
     ['replication', () => startup(['replication', 'database']), 'E:0A000:not-supported'],
-    ['options', () => startup(['options', '-c search_path=evil']), 'E:0A000:not-supported'],
+    ['options', () => startup(['options', '-c role=postgres']), 'E:0A000:not-supported'],
+    ['options in disguise', () => startup(['options', '-c jit=off --session\\-authorization=postgres']), 'E:0A000:not-supported'],
+    ['a switch in options', () => startup(['options', '-d 5']), 'E:0A000:not-supported'],
+    ['an encoding in options', () => startup(['options', '-cclient-encoding=SJIS']), 'E:0A000:not-supported'],
     ['an unknown parameter', () => startup(['app.hidden', '1']), 'E:0A000:not-supported'],
-    ['search_path', () => startup(['search_path', 'evil']), 'E:0A000:not-supported'],
     ['role', () => startup(['role', 'postgres']), 'E:0A000:not-supported'],
     ['session_authorization', () => startup(['session_authorization', 'postgres']), 'E:0A000:not-supported'],
     ['another encoding', () => startup(['client_encoding', 'SJIS']), 'E:0A000:not-supported'],

@@ -8,8 +8,10 @@ import type { AuditEntry } from '../../src/audit/entry.ts';
 import { decodeReport } from '../../src/pgwire/backend.ts';
 import { Pending, type Owed } from '../../src/relay/pending.ts';
 import type { OpenTunnel, RelayFixture } from './fixture.ts';
+import { checkRecord, equal } from './model-record.ts';
 import { conversation, namesInUse, type Step } from './model-steps.ts';
 import { RawClient, type Reply } from './raw-client.ts';
+import { CrashWatch } from './server-crash.ts';
 
 export type ModelOptions = {
   readonly fixture: RelayFixture;
@@ -18,6 +20,8 @@ export type ModelOptions = {
   /** Which of the tables is used; runs side by side take different ones. */
   readonly lane: number;
   readonly onRun?: () => void;
+  /** Called with each conversation during which the server itself crashed: it proves nothing. */
+  readonly onCrash?: () => void;
   /** Called with each conversation that fails while a shorter one is looked for. */
   readonly onFailure?: (report: string) => void;
 };
@@ -59,6 +63,7 @@ class Lane {
   #gate: RawClient | undefined;
   #direct: RawClient | undefined;
   #pending: Pending | undefined;
+  readonly #crashes: CrashWatch;
   #count = 0;
   #inSession = 0;
   /** fast-check goes from longer to shorter ones, so this is the last. */
@@ -66,14 +71,17 @@ class Lane {
 
   constructor(options: ModelOptions) {
     this.#options = options;
+    this.#crashes = new CrashWatch(options.fixture.postgres);
   }
 
   async converse(steps: readonly Step[]): Promise<void> {
+    await this.#crashes.mark();
     try {
       await this.#converse(steps);
     } catch (error) {
       // What is left of a conversation that went wrong must not spoil the next.
       await this.#endSession();
+      if (await this.#crashes.hasCrashed()) return this.#options.onCrash?.();
       const script = steps.map(({ label }) => label).join('\n  ');
       this.shortestFailure = `${error instanceof Error ? error.message : String(error)}\nafter\n  ${script}`;
       this.#options.onFailure?.(this.shortestFailure);
@@ -261,7 +269,7 @@ function isSameReply(mine: string, theirs: string | undefined): boolean {
       return /^E:(?:42601|26000|25P02):/.test(theirs);
     case 'portal-unknown':
       // Of a failed Query in a transaction the server keeps the dead unnamed portal.
-      return /^E:(?:42601|25P02):/.test(theirs);
+      return /^E:(?:42601|25P02|55000):/.test(theirs);
     case 'name-too-long':
     case 'not-supported':
     case 'statement-unknown':
@@ -313,10 +321,6 @@ function fieldsOf(bytes: Buffer): string[] {
   return fields;
 }
 
-function equal(what: string, actual: unknown, expected: unknown): void {
-  if (actual !== expected) throw new Error(`${what}: the relay has ${String(actual)}, the server ${String(expected)}`);
-}
-
 /** The entries once every connection has its last one. */
 async function settledEntries(fixture: RelayFixture, session: string): Promise<AuditEntry[]> {
   const giveUp = Date.now() + 20_000;
@@ -327,73 +331,4 @@ async function settledEntries(fixture: RelayFixture, session: string): Promise<A
     if (Date.now() > giveUp) throw new Error('connections without an end on record');
     await sleep(50);
   }
-}
-
-type Recorded = { readonly sql: string; readonly state: string; readonly hasRun: boolean };
-
-function checkRecord(entries: readonly AuditEntry[], log: string): void {
-  const outcomes = new Map<number, { state: string; tags: readonly string[] }[]>();
-  for (const { event } of entries) {
-    if (event.kind === 'outcome') outcomes.set(event.statement, [...(outcomes.get(event.statement) ?? []), event]);
-  }
-  const byConnection = new Map<number, Recorded[]>();
-  const pids = new Map<number, number>();
-  for (const { event } of entries) {
-    if (event.kind === 'connection.open' && event.backendPid !== undefined) pids.set(event.connection, event.backendPid);
-    if (event.kind !== 'statement') continue;
-    const own = outcomes.get(event.statement) ?? [];
-    equal(`outcomes of statement ${event.statement} (${event.sql}), ${event.effect}`, own.length, event.effect === 'allow' ? 1 : 0);
-    const outcome = own[0];
-    const recorded = byConnection.get(event.connection) ?? [];
-    byConnection.set(event.connection, recorded);
-    const hasRun = outcome !== undefined && (outcome.state === 'suspended' || outcome.tags.length > 0);
-    recorded.push({ sql: event.sql, state: outcome?.state ?? 'refused', hasRun });
-  }
-  for (const [connection, recorded] of byConnection) {
-    const pid = pids.get(connection);
-    const logged = [...log.matchAll(new RegExp(`\\[${pid}\\] LOG:  (?:statement|execute [^:]*): (.*)$`, 'gm'))].map(([, sql]) => sql as string);
-    matchInParts(recorded, logged);
-  }
-}
-
-/** Every conversation begins with a text of its own, at which both lists can be cut. */
-function matchInParts(recorded: readonly Recorded[], logged: readonly string[]): void {
-  const cut = <T>(list: readonly T[], textOf: (item: T) => string) => {
-    const parts: T[][] = [[]];
-    for (const item of list) {
-      if (textOf(item).startsWith(`select 'start of mark`)) parts.push([]);
-      parts.at(-1)?.push(item);
-    }
-    return parts;
-  };
-  const parts = cut(recorded, ({ sql }) => sql);
-  const loggedParts = cut(logged, (sql) => sql);
-  equal('parts of the record', parts.length, loggedParts.length);
-  for (const [index, part] of parts.entries()) {
-    const texts = loggedParts[index] as string[];
-    if (!isMatch(part, texts)) {
-      const list = part.map(({ sql, state, hasRun }) => `${state}${hasRun ? '' : ', may be missing in the log'}: ${sql}`).join('\n  ');
-      throw new Error(`record and server log differ\nrecord:\n  ${list}\nlog:\n  ${texts.map((text) => `> ${text}`).join('\n  ')}`);
-    }
-  }
-}
-
-/**
- * Whether the log is the record without some of the statements that may be missing in it: those that failed before
- * they ran (in Bind, or for want of their portal) and empty ones.
- */
-function isMatch(recorded: readonly Recorded[], logged: readonly string[]): boolean {
-  let reachable = new Set([0]);
-  for (const { sql, state, hasRun } of recorded) {
-    const next = new Set<number>();
-    for (const at of reachable) {
-      const isSame = logged[at] === sql && state !== 'skipped' && state !== 'refused';
-      // Execute of the portal that a failed Query has left behind is logged without a text, and fails.
-      const isDead = logged[at] === '' && state === 'error' && !hasRun;
-      if (isSame || isDead) next.add(at + 1);
-      if (!hasRun) next.add(at);
-    }
-    reachable = next;
-  }
-  return reachable.has(logged.length);
 }

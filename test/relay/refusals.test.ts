@@ -170,6 +170,15 @@ test('portals: suspended and resumed, gone after the transaction', async () => {
   expect(await client.upToReady()).toEqual(['E:34000:portal-unknown', 'Z:I']);
 });
 
+test('a cursor that was declared in SQL is described by the server, and read with FETCH', async () => {
+  client.send(query('begin; declare c cursor for select 1'), serialize.describe({ type: 'P', name: 'c' }), sync);
+  client.send(serialize.describe({ type: 'P', name: 'none' }), sync, query('rollback'));
+  const described = 'C:BEGIN C:DECLARE CURSOR Z:T T Z:T E:34000 Z:E C:ROLLBACK Z:I';
+  expect((await client.upToReady(4)).join(' ')).toBe(described);
+  client.send(query('begin; declare c cursor for select 1'), serialize.execute({ portal: 'c' }), sync, query('rollback'));
+  expect((await client.upToReady(3)).slice(2)).toEqual(['Z:T', 'E:34000:portal-unknown', 'Z:E', 'C:ROLLBACK', 'Z:I']);
+});
+
 test('COPY in the extended protocol with Sync sent ahead of the data, as libpq does', async () => {
   client.send(run('copy items (id, name) from stdin'), sync);
   await client.next('G');
