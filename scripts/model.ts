@@ -18,6 +18,7 @@ const perFixture = 2000;
 const start = performance.now();
 const seconds = () => Math.round((performance.now() - start) / 1000);
 let done = 0;
+let crashes = 0;
 
 async function runChunk(first: number, count: number): Promise<void> {
   const fixture = await startRelayFixture();
@@ -32,6 +33,7 @@ async function runChunk(first: number, count: number): Promise<void> {
         seed: seed + first + lane,
         onFailure: (report) => process.stderr.write(`${report.slice(0, 8000)}\n\n`),
         onRun: () => done++,
+        onCrash: () => crashes++,
       });
     await Promise.all(Array.from({ length: lanes }, runLane));
   } finally {
@@ -44,7 +46,7 @@ try {
     await runChunk(first, Math.min(perFixture, runs - first));
     process.stderr.write(`${done} conversations after ${seconds()} s\n`);
   }
-  process.stderr.write(`no divergence in ${done} conversations\n`);
+  process.stderr.write(`no divergence in ${done - crashes} conversations; in ${crashes} more the server itself crashed\n`);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
