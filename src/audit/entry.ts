@@ -16,6 +16,58 @@ const Parameter = z.nullable(
 );
 export type Parameter = z.infer<typeof Parameter>;
 
+/** What people and the policy file decide. They stand in a chain of their own, `decisionsChain`. */
+const decisionEvents = [
+  z.object({
+    kind: z.literal('request'),
+    request: z.string(),
+    of: z.enum(['grant', 'statement', 'review']),
+    who: Who,
+    target: z.string(),
+    role: z.string(),
+    reason: z.optional(z.string()),
+    ticket: z.optional(z.string()),
+    rule: z.string(),
+    /** How many distinct people out of which approver sets it takes. */
+    by: z.array(z.string()),
+    count: z.number(),
+    expiresAt: z.string(),
+    durationSeconds: z.optional(z.number()),
+    statement: z.optional(
+      z.object({ session: z.string(), sql: z.string(), fingerprint: z.string(), parameterHash: z.string() }),
+    ),
+  }),
+  z.object({
+    kind: z.literal('vote'),
+    request: z.string(),
+    by: Who,
+    decision: z.enum(['approve', 'deny']),
+    reason: z.optional(z.string()),
+    /** What the vote allows, where it is more than one run: so many uses until a moment. */
+    uses: z.optional(z.number()),
+    until: z.optional(z.string()),
+  }),
+  z.object({ kind: z.literal('request.end'), request: z.string(), state: z.string(), reason: z.optional(z.string()) }),
+  z.object({
+    kind: z.literal('grant'),
+    grant: z.string(),
+    who: Who,
+    target: z.string(),
+    role: z.string(),
+    reason: z.optional(z.string()),
+    ticket: z.optional(z.string()),
+    expiresAt: z.string(),
+    request: z.optional(z.string()),
+    policy: z.string(),
+  }),
+  z.object({ kind: z.literal('grant.revoke'), grant: z.string(), by: Who, reason: z.optional(z.string()) }),
+  /** The policy in force from here on; with `error`, a file that was not taken and why. */
+  z.object({ kind: z.literal('policy'), policy: z.string(), error: z.optional(z.string()) }),
+] as const;
+
+/** Stands in place of a session's id for what is decided beside the sessions. */
+export const decisionsChain = 'decisions';
+
 /** What happened, without the envelope. `connection` and `statement` count from 1 within the session. */
 export const Event = z.discriminatedUnion('kind', [
   z.object({
@@ -25,6 +77,7 @@ export const Event = z.discriminatedUnion('kind', [
     role: z.string(),
     grant: z.string(),
     reason: z.optional(z.string()),
+    ticket: z.optional(z.string()),
     expiresAt: z.string(),
     command: z.enum(['connect', 'exec']),
     /** SHA-256 of the policy text in force, in hex. */
@@ -63,6 +116,23 @@ export const Event = z.discriminatedUnion('kind', [
     /** The kinds of all statements in the text, without repetition. */
     kinds: z.array(z.string()),
     ...decision,
+    /** The request by which it was approved, or turned down. */
+    request: z.optional(z.string()),
+    /** SHA-256 of the policy text that decided, in hex, where it is not the one of session.open. */
+    policy: z.optional(z.string()),
+  }),
+  /** The statement waits for approval; a `statement` event with the same request says what became of it. */
+  z.object({
+    kind: z.literal('hold'),
+    connection: z.number(),
+    request: z.string(),
+    sql: z.string(),
+    redacted: z.optional(z.literal(true)),
+    parameters: z.optional(z.array(Parameter)),
+    kinds: z.array(z.string()),
+    rule: z.string(),
+    reason: z.string(),
+    expiresAt: z.string(),
   }),
   z.object({
     kind: z.literal('outcome'),
@@ -85,6 +155,7 @@ export const Event = z.discriminatedUnion('kind', [
     /** Whether a statement was running, so that the cancel went on to the server. */
     forwarded: z.boolean(),
   }),
+  ...decisionEvents,
 ]);
 export type Event = z.infer<typeof Event>;
 export type EventOf<K extends Event['kind']> = Extract<Event, { kind: K }>;

@@ -1,5 +1,6 @@
 /** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
 import type { AuditEntry, EventOf } from './entry.ts';
+import { describeDecision } from './decisions.ts';
 import { showHidden, showOnOneLine } from './visible-text.ts';
 
 /** What a piece of text is, for whoever adds colour. */
@@ -76,11 +77,29 @@ class Transcript {
         return this.#statement(time, event);
       case 'outcome':
         return this.#outcome(time, event, above);
+      case 'hold':
+        return this.#hold(time, event);
       case 'cancel':
-        break;
+        return this.#cancel(time, event);
+      case 'request':
+      case 'vote':
+      case 'request.end':
+      case 'grant':
+      case 'grant.revoke':
+      case 'policy':
+        return this.#note(time, showOnOneLine(describeDecision(event)));
     }
+  }
+
+  #cancel(time: string, event: EventOf<'cancel'>): string {
     const what = event.forwarded ? 'passed on to the server' : 'nothing was running, so it went no further';
     return this.#note(time, `cancel asked for on connection ${event.connection}: ${what}`);
+  }
+
+  /** The statement itself follows when it is sent, or refused. */
+  #hold(time: string, event: EventOf<'hold'>): string {
+    const why = `${showOnOneLine(event.reason)} (rule ${showOnOneLine(event.rule)}, request ${showOnOneLine(event.request)})`;
+    return this.#note(time, `held for approval: ${showOnOneLine(event.sql)}: ${why}`);
   }
 
   /** What to say when the record stops without a `session.close`. */
@@ -141,6 +160,9 @@ class Transcript {
     event.parameters?.forEach((parameter, index) => {
       lines.push(`${margin}${this.#style('label', `$${index + 1} =`)} ${showParameter(parameter)}\n`);
     });
+    if (event.effect === 'allow' && event.request !== undefined) {
+      lines.push(this.#under('ok', `APPROVED: ${showOnOneLine(event.reason)} (request ${showOnOneLine(event.request)})`));
+    }
     if (event.effect === 'deny') {
       this.#tally.refused += 1;
       const why = `${showOnOneLine(event.reason)} (rule ${showOnOneLine(event.rule)})`;

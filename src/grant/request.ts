@@ -83,3 +83,40 @@ export type StatementApproval = {
   readonly usesLeft: number;
   readonly expiresAt: Date;
 };
+
+/** What an approval of a statement is good for: this text and these parameters, by this person, under this role. */
+export type StatementKey = {
+  readonly principal: Pick<Principal, 'issuer' | 'subject'>;
+  readonly target: string;
+  readonly role: string;
+  readonly fingerprint: string;
+  readonly parameterHash: string;
+};
+
+/** The desk where held statements wait, as the data path sees it. Every change is durable and on record when it resolves. */
+export interface ApprovalDesk {
+  /** Takes one use of an unspent approval of exactly this statement, if there is one. */
+  take(key: StatementKey): Promise<StatementApproval | undefined>;
+  /** Asks. Fails with `approval-impossible` where nobody could approve. */
+  ask(
+    asked: Pick<AccessRequest, 'requester' | 'target' | 'role' | 'reason' | 'ticket' | 'approval' | 'rule'> & {
+      readonly statement: HeldStatement;
+    },
+  ): Promise<AccessRequest>;
+  /** Resolves when the request is no longer pending; rejects with the signal's reason. */
+  decided(id: string, signal: AbortSignal): Promise<AccessRequest>;
+  /** The client has gone, has cancelled, or its session has ended. Nothing happens to one that is decided. */
+  withdraw(id: string, reason: string): Promise<void>;
+}
+
+/** Something about a request that people outside want to hear of. */
+export type Notice = {
+  readonly kind: 'created' | 'approved' | 'denied' | 'withdrawn' | 'expired' | 'opened-for-review';
+  readonly at: Date;
+  readonly request: AccessRequest;
+};
+
+/** Tells people outside. Resolves once the notice is durable in the outbox, long before it is delivered. */
+export interface Notifier {
+  notify(notice: Notice): Promise<void>;
+}

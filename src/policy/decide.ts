@@ -1,11 +1,20 @@
 /** The two decisions: who gets a grant, and which statement runs under it. Pure, total, default deny. */
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
+import type { ApprovalRule } from '../grant/request.ts';
 import type { Principal } from '../principal/principal.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { Policy, Role } from './policy.ts';
 
-export type Decision = { readonly effect: 'allow' | 'deny'; readonly rule: string; readonly reason: string };
+/** The verdict on a text. What it takes to approve stands with `hold`, what limits the run with `allow` and `hold`. */
+export type Decision = {
+  readonly effect: 'allow' | 'hold' | 'deny';
+  readonly rule: string;
+  readonly reason: string;
+  readonly approval?: ApprovalRule;
+  /** Most rows that the statement may return or change. */
+  readonly rowsMax?: number;
+};
 
 /** The roles of a target that a principal may take, in the order of the policy file. */
 export function rolesFor(policy: Policy, principal: Principal, target: string): readonly Role[] {

@@ -1,6 +1,7 @@
 /** The policy file: who may take which role on which target, and what each role may run. */
 import { createHash } from 'node:crypto';
 import * as z from 'zod/mini';
+import type { ApprovalRule } from '../grant/request.ts';
 import { statementKinds } from '../sql/kind.ts';
 import { parseDuration } from './duration.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
@@ -40,9 +41,27 @@ const File = z.strictObject({
   targets: z.record(Name, z.strictObject({ roles: z.record(Name, Role) })),
 });
 
-export type Role = z.infer<typeof Role> & { readonly name: string };
+/** People who may vote on requests: members of any of the groups, the named subjects, and whom the filter lets in. */
+export type ApproverSet = {
+  readonly name: string;
+  readonly groups: readonly string[];
+  readonly subjects: readonly string[];
+};
+
+export type Role = z.infer<typeof Role> & {
+  readonly name: string;
+  /** The grant itself needs these approvals before it is given. */
+  readonly approval?: ApprovalRule;
+  /** The grant opens at once; approvers are told, and must look at it afterwards. */
+  readonly review?: ApprovalRule;
+  /** Longest time that one statement may run. */
+  readonly statementTimeoutMs?: number;
+};
 export type Policy = {
   readonly auditors: readonly string[];
+  /** Groups that may revoke grants and end sessions of others. They approve nothing by that. */
+  readonly administrators: readonly string[];
+  readonly approvers: ReadonlyMap<string, ApproverSet>;
   /** Target name → its roles in the order of the file. */
   readonly targets: ReadonlyMap<string, readonly Role[]>;
   /** SHA-256 of the file's text, in hex; stands in every session's record. */
@@ -56,5 +75,5 @@ export function parsePolicy(text: string, file: string): Policy {
     target,
     Object.entries(roles).map(([name, role]) => ({ ...role, name })),
   ]);
-  return { auditors, targets: new Map(entries), digest: createHash('sha256').update(text).digest('hex') };
+  return { auditors, administrators: [], approvers: new Map(), targets: new Map(entries), digest: createHash('sha256').update(text).digest('hex') };
 }

@@ -3,17 +3,15 @@ import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Event } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
-import { FrameScanner } from '../pgwire/frame.ts';
 import { decodeFrontend, encodeParse, encodeQuery, type FrontendMessage } from '../pgwire/frontend.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
-import { beginFrontend, checkedName } from './frontend-limits.ts';
+import { checkedName } from './frontend-limits.ts';
 import { Gatekeeper, type Verdict } from './gatekeeper.ts';
+import { Inbox, type Item } from './inbox.ts';
 import type { Journal } from './journal.ts';
 import { recordedParameters } from './journal.ts';
 import type { Owed, Pending, Prepared, Run } from './pending.ts';
 
-/** Past this many waiting bytes the client is not read any further. */
-const queueBytesMax = 1024 * 1024;
 /** Messages that are decided on and forwarded together. */
 const unitMessagesMax = 256;
 const syncMessage = Buffer.from([0x53, 0, 0, 0, 4]);
@@ -21,7 +19,6 @@ const flushMessage = Buffer.from([0x48, 0, 0, 0, 4]);
 /** A client with much to decide about lets the others have their turn after this time. */
 const turnMs = 10;
 
-type Item = { readonly type: number; readonly bytes: Buffer } | { readonly type: undefined; readonly bytes: Buffer };
 type Forwarded = { readonly bytes: Buffer; readonly owed?: Owed; readonly copyBytes?: number; readonly endsCopyIn?: true };
 /** What is forwarded together once its events are durable: at most up to the end of one segment. */
 type Unit = {
@@ -50,11 +47,7 @@ export type StatementsOptions = {
 
 export class Statements {
   readonly #options: StatementsOptions;
-  readonly #scanner: FrameScanner;
-  #queue: Item[] = [];
-  /** Items of the queue that were taken; shifting each off a long queue would cost as much as the queue is long. */
-  #taken = 0;
-  #queuedBytes = 0;
+  readonly #inbox = new Inbox();
   #isRunning = false;
   #hasEnded = false;
   /** A message of this segment was refused: like the server, drop everything up to Sync. */
@@ -68,11 +61,6 @@ export class Statements {
 
   constructor(options: StatementsOptions) {
     this.#options = options;
-    this.#scanner = new FrameScanner({
-      begin: beginFrontend,
-      raw: (bytes) => this.#enqueue({ type: undefined, bytes }),
-      message: (type, bytes) => this.#enqueue({ type, bytes }),
-    });
     options.pending.onHeldSyncs = (count) => {
       for (; count > 0; count--) {
         options.pending.push({ kind: 'sync' });
@@ -85,20 +73,19 @@ export class Statements {
     if (this.#hasEnded) return;
     this.bytesIn += chunk.length;
     try {
-      this.#scanner.push(chunk);
+      this.#inbox.push(chunk);
     } catch (error) {
       // What came before the violation was in order, but nothing of it is forwarded any more.
       return this.#fail(error);
     }
-    if (this.#queuedBytes > queueBytesMax) this.#options.pauseClient();
+    if (this.#inbox.isFull) this.#options.pauseClient();
     if (!this.#isRunning) void this.#run().catch((error: unknown) => this.#fail(error));
   }
 
   /** Nothing more is forwarded. */
   end(): void {
     this.#hasEnded = true;
-    this.#queue = [];
-    this.#taken = 0;
+    this.#inbox.clear();
   }
 
   /** Makes the statement that waits for its decision or its record fail with `cancelled`, if there is one. */
@@ -109,11 +96,6 @@ export class Statements {
     unit.isCancelled = hasStatement === true;
     this.#stopExamining?.(cancelled());
     return true;
-  }
-
-  #enqueue(item: Item): void {
-    this.#queue.push(item);
-    this.#queuedBytes += item.bytes.length;
   }
 
   async #run(): Promise<void> {
@@ -128,7 +110,7 @@ export class Statements {
         item = this.#take();
       }
       await this.#forward(unit);
-      if (this.#queuedBytes <= queueBytesMax / 2) this.#options.resumeClient();
+      if (this.#inbox.hasRoom) this.#options.resumeClient();
       if (performance.now() - turnStart > turnMs) {
         await nextTurn();
         turnStart = performance.now();
@@ -138,15 +120,7 @@ export class Statements {
   }
 
   #take(): Item | undefined {
-    const item = this.#hasEnded ? undefined : this.#queue[this.#taken];
-    if (item === undefined) return undefined;
-    this.#taken++;
-    this.#queuedBytes -= item.bytes.length;
-    if (this.#taken === this.#queue.length) {
-      this.#queue = [];
-      this.#taken = 0;
-    }
-    return item;
+    return this.#hasEnded ? undefined : this.#inbox.take();
   }
 
   async #forward(unit: Unit): Promise<void> {
@@ -347,7 +321,9 @@ export class Statements {
       ...(prepared.isRedacted && { redacted: true as const }),
       ...(parameters.length > 0 && { parameters }),
       kinds: [...prepared.kinds],
-      ...decision,
+      effect: decision.effect === 'allow' ? 'allow' : 'deny',
+      rule: decision.rule,
+      reason: decision.reason,
     });
     return statement;
   }
