@@ -23,7 +23,7 @@ export type MainOptions = {
   readonly argv: readonly string[];
   readonly streams: IoStreams;
   readonly extraCommands: ExtraCommands;
-  readonly stopSignal: () => AbortSignal;
+  readonly stopSignal: Context['stopSignal'];
 };
 
 /** Runs one command line to its end and returns the exit code. */

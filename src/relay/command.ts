@@ -9,7 +9,7 @@ export type RelayContext = {
     say(line: string): void;
     warn(line: string): void;
   };
-  stopSignal(): AbortSignal;
+  stopSignal(onHangup?: () => void): AbortSignal;
 };
 
 type Flags = { readonly config: string; readonly logLevel: string; readonly watchStdin?: boolean };
@@ -39,7 +39,7 @@ export async function runRelay(context: RelayContext, flags: Flags): Promise<voi
   const log = createRelayLog(flags.logLevel);
   for (const warning of config.warnings) log.warn(warning);
   const relay = await startRelay(config, log);
-  const signal = context.stopSignal();
+  const signal = context.stopSignal(() => void relay.reloadPolicy());
   log.info({ url: relay.url, targets: [...config.targets.keys()] }, 'relay serves');
   if (context.io.json) await context.io.writeJson({ event: 'ready', url: relay.url, port: relay.port, pid: process.pid });
   else context.io.say(`The relay serves at ${relay.url}. Stop it with Ctrl-C.`);

@@ -65,6 +65,8 @@ export type RelayConfig = {
   readonly stateDirectory: string;
   readonly issuer: IssuerSettings & { readonly clientId: string; readonly resource?: string; readonly scopes: readonly string[] };
   readonly targets: ReadonlyMap<string, Target>;
+  readonly policyFile: string;
+  /** As the file was when the configuration was loaded. */
   readonly policy: Policy;
   /** What works but should be looked at, for `gate relay check` and the log. */
   readonly warnings: readonly string[];
@@ -85,6 +87,7 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     stateDirectory: resolve(base, config.stateDirectory),
     issuer: { ...omitUndefined(issuer), url: checkIssuerUrl(issuer.url) },
     targets,
+    policyFile,
     policy,
     warnings: warningsOf(listen, tls !== undefined, policy, targets),
     ...(tls && {

@@ -3,11 +3,13 @@ import type { RelayLog } from './relay-log.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, Session } from '../grant/grant.ts';
 import type { Policy } from '../policy/policy.ts';
-import { isReadOnly, rolesFor } from '../policy/decide.ts';
+import type { ApprovalDesk } from '../grant/request.ts';
+import { isReadOnly } from '../policy/decide.ts';
 import type { CancelKeys } from './cancel-keys.ts';
 import type { Target } from './config.ts';
 import type { Journal } from './journal.ts';
 import type { StatementParser } from './parsing.ts';
+import type { CatalogView } from './settings-watch.ts';
 
 /** Open connections that one session may have. */
 export const connectionsPerSessionMax = 100;
@@ -25,6 +27,9 @@ export type SessionServices = {
   readonly policy: () => Policy;
   readonly parser: StatementParser;
   readonly cancelKeys: CancelKeys;
+  readonly desk: ApprovalDesk;
+  /** Of a target's database, as it was last looked at. */
+  readonly catalogOf: (target: Target) => CatalogView;
   readonly log: RelayLog;
 };
 
@@ -35,17 +40,24 @@ export class LiveSession {
   readonly policy: () => Policy;
   readonly parser: StatementParser;
   readonly cancelKeys: CancelKeys;
+  readonly desk: ApprovalDesk;
+  readonly catalog: CatalogView;
+  /** How long held statements wait; undefined: as long as policy lets them. */
+  readonly waitSeconds: number | undefined;
   readonly log: RelayLog;
   readonly #connections = new Set<SessionConnection>();
   #ended: GateError | undefined;
 
-  constructor(session: Session, target: Target, journal: Journal, services: SessionServices) {
+  constructor(session: Session, target: Target, journal: Journal, services: SessionServices, waitSeconds?: number) {
     this.#session = session;
     this.target = target;
     this.journal = journal;
     this.policy = services.policy;
     this.parser = services.parser;
     this.cancelKeys = services.cancelKeys;
+    this.desk = services.desk;
+    this.catalog = services.catalogOf(target);
+    this.waitSeconds = waitSeconds;
     this.log = services.log;
   }
 
@@ -66,10 +78,12 @@ export class LiveSession {
   }
 
   /** Roles that may only read get database sessions that can do nothing else, whatever a function hides. */
-  get isReadOnly(): boolean {
-    const { principal, target, role } = this.grant;
-    const granted = rolesFor(this.policy(), principal, target).find(({ name }) => name === role);
-    return granted === undefined || isReadOnly(granted);
+  get limits(): { readonly isReadOnly: boolean; readonly statementTimeoutMs?: number } {
+    const { target, role } = this.grant;
+    const granted = this.policy().targets.get(target)?.find(({ name }) => name === role);
+    if (granted === undefined) return { isReadOnly: true };
+    const { statementTimeoutMs } = granted;
+    return { isReadOnly: isReadOnly(granted), ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
   }
 
   /** Fails when the session has ended, or its grant has. */

@@ -10,6 +10,7 @@ import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
 import type { RelayConfig } from './config.ts';
 import { StatementParser } from './parsing.ts';
+import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
 import { startServer } from './server.ts';
@@ -18,6 +19,8 @@ import { Sessions } from './sessions.ts';
 export type Relay = {
   readonly url: string;
   readonly port: number;
+  /** Reads the policy file again; one that is not valid changes nothing. */
+  reloadPolicy(): Promise<void>;
   /** Ends all connections with a reason, writes what waits, and lets go of the state. */
   stop(): Promise<void>;
 };
@@ -39,7 +42,9 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const parser = await StatementParser.load(parserWorker);
     closers.push(() => parser.close());
     const verifier = new TokenVerifier(config.issuer);
-    const policy = () => config.policy;
+    const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
+    closers.push(async () => policies.close());
+    const policy = () => policies.current;
     const sessions = await Sessions.load({
       config,
       store: new SqliteGrantStore(database),
@@ -49,7 +54,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     });
     closers.push(() => sessions.stop(new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' })));
     const shared = { config, verifier, sessions, log, isStopping: () => isStopping };
-    const app = createRoutes({ ...shared, policy, recorder, version });
+    const app = createRoutes({ ...shared, policies, recorder, version });
     const server = await startServer({ ...shared, app });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
     closers.splice(-1, 0, () => server.close());
@@ -58,6 +63,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     return {
       url: `${scheme}://${host}:${server.port}`,
       port: server.port,
+      reloadPolicy: () => policies.reload(),
       stop: async () => {
         isStopping = true;
         await close();

@@ -17,6 +17,7 @@ import type { Grant } from '../grant/grant.ts';
 import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
 import { rolesFor } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { PolicySource } from './policy-source.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
 import type { Log } from '../store/log.ts';
@@ -28,7 +29,7 @@ const listLimitMax = 1000;
 
 export type RoutesOptions = {
   readonly config: RelayConfig;
-  readonly policy: () => Policy;
+  readonly policies: PolicySource;
   readonly verifier: TokenVerifier;
   readonly sessions: Sessions;
   readonly recorder: Log;
@@ -44,13 +45,16 @@ export function createRoutes(options: RoutesOptions): Hono {
 
   app.get('/livez', (context) => context.text('ok\n'));
   app.get('/readyz', async (context) => {
+    const { error } = options.policies;
     const checks = {
+      policy: error === undefined,
       issuer: await verifier.isReady(),
       record: recorder.isAvailable,
       serving: !options.isStopping(),
     };
-    const isReady = Object.values(checks).every(Boolean);
-    return context.json({ ready: isReady, checks }, isReady ? 200 : 503);
+    // The policy before a bad one stays in force, so the relay serves; but nobody should have to find out by chance.
+    const isReady = Object.entries(checks).every(([name, isGood]) => isGood || name === 'policy');
+    return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
   app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version)));
 
@@ -60,7 +64,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   });
   app.get('/v1/targets', async (context) => {
     const { principal } = await caller(context);
-    return context.json({ targets: targetsFor(config, options.policy(), principal) });
+    return context.json({ targets: targetsFor(config, options.policies.current, principal) });
   });
   app.post('/v1/grants', async (context) => {
     const { principal } = await caller(context);

@@ -20,6 +20,7 @@ import { TokenVerifier } from '../../src/oidc/verify.ts';
 import { CancelKeys } from '../../src/relay/cancel-keys.ts';
 import { loadRelayConfig } from '../../src/relay/config.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
+import { PolicySource } from '../../src/relay/policy-source.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { createRoutes } from '../../src/relay/routes.ts';
 import { startServer } from '../../src/relay/server.ts';
@@ -184,21 +185,23 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const directory = await mkdtemp(join(tmpdir(), 'gate-stopping-'));
   const loaded = await loadRelayConfig(configFile);
   const config = { ...loaded, listen: { ...loaded.listen, port: 0 }, stateDirectory: directory };
-  const [log, isStopping, policy] = [createRelayLog('silent'), () => true, () => config.policy];
+  const [log, isStopping] = [createRelayLog('silent'), () => true];
   const state = await openStateDirectory(directory);
   const database = await openDatabase(state);
   const recorder = await openLog(join(state.path, 'log'));
   const parser = await StatementParser.load();
   const verifier = new TokenVerifier(config.issuer);
-  const services = { policy, parser, cancelKeys: new CancelKeys(), log };
+  const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
+  const services = { policy: () => policies.current, parser, cancelKeys: new CancelKeys(), log };
   const sessions = await Sessions.load({ config, store: new SqliteGrantStore(database), recorder, services, relayVersion: '0' });
   const shared = { config, verifier, sessions, log, isStopping };
-  const server = await startServer({ ...shared, app: createRoutes({ ...shared, policy, recorder, version: '0' }) });
+  const server = await startServer({ ...shared, app: createRoutes({ ...shared, policies, recorder, version: '0' }) });
   return {
     port: server.port,
     [Symbol.asyncDispose]: async () => {
       await sessions.stop(new GateError('relay-stopping', 'the relay is stopping'));
       await server.close();
+      policies.close();
       await parser.close();
       await recorder.close();
       await database.destroy();

@@ -156,6 +156,7 @@ function createHandlers(writer: ResultWriter, format: ResultFormat, io: Io): Sql
       if (format !== 'json' && (!hasRows || /^(INSERT|UPDATE|DELETE|MERGE)\b/.test(tag))) io.say(tag);
       hasRows = false;
     },
+    ...(io.json && { held: (news) => io.writeEvent(news) }),
     notice: (text) => (io.json ? io.warn(text) : io.say(text)),
   };
 }

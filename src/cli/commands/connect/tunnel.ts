@@ -1,5 +1,5 @@
 /** One target of gate connect while it is open: session, local port, password file, and a watch for the end. */
-import type { GrantRequest } from '../../../api/api.ts';
+import type { GrantRequest, TunnelNews } from '../../../api/api.ts';
 import type { ClientConfig } from '../../../client/config.ts';
 import type { LocalPort, LocalPortOptions } from '../../../client/local-port.ts';
 import type { ConnectionOptions } from '../../../client/local-connection.ts';
@@ -112,6 +112,7 @@ export class ConnectTunnel {
       session: this.session.id,
       accessToken: () => relay.accessToken(),
       onOpen: () => news.back(),
+      onNews: (held) => sayHeld(this.#plan.io, label, held),
       onBroken: (reason, code, isRelayAway) => {
         const end = (['grant-expired', 'session-ended'] as const).find((name) => ERRORS[name].close === code);
         if (end !== undefined) this.#watch.end(new GateError(end, reason, { hint: 'Run gate connect again.' }));
@@ -146,6 +147,12 @@ export class ConnectTunnel {
       io.warn(`${label}the relay could not be told that the session is over (${messageOf(error)}); it ends by itself at ${this.session.expiresAt}`);
     }
   }
+}
+
+/** Programs that show no notices leave their users waiting without a word; here they find out why. */
+function sayHeld(io: Io, label: string, { message, hint, ...held }: TunnelNews): void {
+  if (io.json) io.writeEvent({ ...held, message: `${label}${message}`, hint });
+  else io.say(`gate: ${label}${message}\n  ${hint}`);
 }
 
 /** The login may have to be renewed first, at an issuer that is away as well. */
