@@ -127,7 +127,6 @@ export class Admission {
       this.#refuse(unit, verdict.error, true, verdict.position);
       return 'done';
     }
-    const { prepared } = verdict;
     this.#options.settings.note(verdict.changes, verdict.facts);
     const run = this.#startRun(statement, verdict);
     const drop = this.#dropUnnamed();
@@ -136,7 +135,7 @@ export class Admission {
     if (rowsMax !== undefined && verdict.facts.some(countsRows)) {
       // As a simple Query, but in pieces: what comes before its Sync can still be taken back.
       const pieces = [encodeParse('', sql), encodeBindAndDescribe(), encodeExecute('', rowsMax + 1), flushMessage];
-      unit.forward.push(this.#limited(Buffer.concat(pieces), { run, rowsMax, rowsBefore: 0, isWhole: true, drop, portal }));
+      unit.forward.push(this.#limited(Buffer.concat(pieces), { run, rowsMax, rowsBefore: () => 0, isWhole: true, drop, portal }));
     } else unit.forward.push({ bytes, owed: { kind: 'query', run, drop, portal } });
     this.#endSegment(unit, true);
     return 'done';
@@ -204,7 +203,7 @@ export class Admission {
     const room = Math.max(0, rowsMax - portal.rowsRead) + 1;
     const asked = message.rowsMax === 0 ? room : Math.min(message.rowsMax, room);
     const execute = Buffer.concat([encodeExecute(message.portal, asked), flushMessage]);
-    const limited = this.#limited(execute, { run, rowsMax, rowsBefore: portal.rowsRead, isWhole: false });
+    const limited = this.#limited(execute, { run, rowsMax, rowsBefore: () => portal.rowsRead, isWhole: false });
     unit.forward.push(limited);
     void limited.ended?.then(() => (portal.rowsRead += run.rows));
   }

@@ -8,6 +8,7 @@ import {
   encodeParameterStatus,
   encodeReadyForQuery,
 } from '../pgwire/backend.ts';
+import { grammarFor, type Grammar } from '../sql/parser.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Admission } from './admission.ts';
 import { Gatekeeper } from './gatekeeper.ts';
@@ -133,6 +134,7 @@ export class Connection implements SessionConnection {
       return;
     }
     this.#upstream = upstream;
+    await session.parser.loadGrammar(grammarOf(upstream));
     this.#number = session.journal.nextConnection();
     await session.journal.record([
       {
@@ -185,7 +187,7 @@ export class Connection implements SessionConnection {
     });
     const { name, description } = session.target;
     const target = { name, ...(description !== undefined && { description }) };
-    const gatekeeper = new Gatekeeper({ grant, target, policy, parser, major: majorOf(upstream), pending, settings, holds });
+    const gatekeeper = new Gatekeeper({ grant, target, policy, parser, grammar: grammarOf(upstream), pending, settings, holds });
     this.#pending = pending;
     this.#rows = rows;
     this.#statements = new Statements({
@@ -325,8 +327,9 @@ function stateAtEnd(run: Run, hasSeenFatal: boolean): 'error' | 'skipped' | 'unk
   return hasSeenFatal ? 'skipped' : 'unknown';
 }
 
-function majorOf({ parameters }: Upstream): number {
-  return Number.parseInt(parameters.get('server_version') ?? '', 10);
+/** Fails with `not-supported` for a server whose grammar is not known. */
+function grammarOf({ parameters }: Upstream): Grammar {
+  return grammarFor(Number.parseInt(parameters.get('server_version') ?? '', 10));
 }
 
 function checkLogin(session: LiveSession, parameters: ReadonlyMap<string, string>): void {

@@ -5,7 +5,7 @@ import { decide, type Decision, type TargetFacts } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { StatementFacts } from '../sql/facts.ts';
-import type { ParsedSql } from '../sql/parser.ts';
+import type { Grammar, ParsedSql } from '../sql/parser.ts';
 import { resolveFacts } from '../sql/resolve.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { SettingChange, StatementOutline } from '../sql/outline.ts';
@@ -53,7 +53,7 @@ export type GatekeeperOptions = {
   readonly policy: () => Policy;
   readonly parser: StatementParser;
   /** Of the server. */
-  readonly major: number;
+  readonly grammar: Grammar;
   readonly pending: Pending;
   readonly settings: SettingsWatch;
   readonly holds: Holds;
@@ -73,7 +73,7 @@ export class Gatekeeper {
   async examine({ sql, parameterTypes, segment, stopped }: Examined): Promise<Verdict> {
     let parsed: ParsedSql;
     try {
-      const parsing = this.#options.parser.parse(sql, this.#options.major);
+      const parsing = this.#options.parser.parse(sql, this.#options.grammar);
       parsed = parsing instanceof Promise ? await Promise.race([parsing, stopped()]) : parsing;
     } catch (error) {
       if (!(error instanceof GateError)) throw error;

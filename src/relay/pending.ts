@@ -71,8 +71,8 @@ export type Owed =
       readonly kind: 'limited';
       readonly run: Run;
       readonly rowsMax: number;
-      /** Rows of the same portal before. */
-      readonly rowsBefore: number;
+      /** Rows that the same portal has returned before. */
+      readonly rowsBefore: () => number;
       readonly isWhole: boolean;
       readonly drop?: NameChange<Prepared>;
       readonly portal?: NameChange<Portal>;

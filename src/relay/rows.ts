@@ -153,7 +153,7 @@ export class Rows {
 
   #isOver(run: Run): boolean {
     const head = this.#options.pending.head;
-    return head?.kind === 'limited' && head.rowsBefore + run.rows > head.rowsMax;
+    return head?.kind === 'limited' && head.rowsBefore() + run.rows > head.rowsMax;
   }
 
   /** Whether the message of a statement with limited rows needs no more than was done about it here. */
