@@ -39,7 +39,7 @@ export const RoleInfo = z.object({
   name: z.string(),
   /** Statement kinds that this role refuses. */
   denies: z.array(StatementKind),
-  requires: z.array(z.enum(['reason'])),
+  requires: z.array(z.enum(['reason', 'ticket'])),
   durationMaxSeconds: z.number(),
 });
 

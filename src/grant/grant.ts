@@ -7,6 +7,7 @@ export type Grant = {
   readonly target: string;
   readonly role: string;
   readonly reason?: string;
+  readonly ticket?: string;
   readonly createdAt: Date;
   /** A hard wall: no connection outlives it, and nothing moves it. */
   readonly expiresAt: Date;

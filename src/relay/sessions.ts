@@ -48,7 +48,7 @@ export class Sessions {
     request: { target: string; role?: string | undefined; reason?: string | undefined; durationSeconds?: number | undefined },
   ): Promise<Grant> {
     const { config, services, store } = this.#options;
-    const role = admit(services.policy(), principal, request);
+    const role = admit(services.policy(), principal, request, new Date());
     if (!config.targets.has(request.target)) {
       throw new GateError('target-unknown', `the target "${request.target}" is not configured on this relay`);
     }
