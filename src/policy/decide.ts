@@ -29,7 +29,7 @@ export function rolesFor(policy: Policy, principal: Principal, target: string): 
 export function admit(
   policy: Policy,
   principal: Principal,
-  request: { target: string; role?: string | undefined; reason?: string | undefined },
+  request: { target: string; role?: string | undefined; reason?: string | undefined; ticket?: string | undefined },
 ): Role {
   const roles = rolesFor(policy, principal, request.target);
   if (roles.length === 0) {
@@ -48,6 +48,12 @@ export function admit(
     throw new GateError('reason-required', `${request.target} asks for a reason`, {
       rule: `${request.target}/${role.name}/require`,
       hint: 'Say why with --reason "…".',
+    });
+  }
+  if (role.require.includes('ticket') && !request.ticket?.trim()) {
+    throw new GateError('ticket-required', `${request.target} asks for a ticket`, {
+      rule: `${request.target}/${role.name}/require`,
+      hint: 'Say which with --ticket ID.',
     });
   }
   return role;
@@ -70,6 +76,10 @@ export function decide(input: { kinds: readonly StatementKind[]; grant: Grant; p
 /** Whether a role could change anything: if not, its database sessions are opened read-only. */
 export function isReadOnly(role: Role): boolean {
   return role.allow.every((kind) => kind === 'read');
+}
+
+export function isAdministrator(policy: Policy, principal: Principal): boolean {
+  return policy.administrators.some((group) => principal.groups.includes(group));
 }
 
 export function isAuditor(policy: Policy, principal: Principal): boolean {

@@ -31,7 +31,7 @@ const Role = z.strictObject({
   allow: z
     .array(z.enum(statementKinds, `write kinds out of ${statementKinds.join(', ')}`))
     .check(z.minLength(1, 'name at least one kind')),
-  require: z._default(z.array(z.enum(['reason'])), []),
+  require: z._default(z.array(z.enum(['reason', 'ticket'])), []),
   maxDuration: z._default(Duration, 3600),
 });
 

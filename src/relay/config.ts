@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod/mini';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { IssuerSettings } from '../oidc/verify.ts';
-import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
+import { Duration, Name, parsePolicy, type Policy } from '../policy/policy.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
 
 const text = z.string().check(z.minLength(1));
@@ -42,6 +42,8 @@ const File = z.strictObject({
     tokenType: z.optional(z.literal('at+jwt')),
     groupsClaim: z._default(text, 'groups'),
     nameClaim: z._default(text, 'preferred_username'),
+    /** How old a token may be with which something is asked for or decided: its groups are as old. */
+    groupsMaxAge: z._default(Duration, 300),
   }),
   targets: z.record(Name, Target),
 });
@@ -63,7 +65,13 @@ export type RelayConfig = {
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly stateDirectory: string;
-  readonly issuer: IssuerSettings & { readonly clientId: string; readonly resource?: string; readonly scopes: readonly string[] };
+  readonly issuer: IssuerSettings & {
+    readonly clientId: string;
+    readonly resource?: string;
+    readonly scopes: readonly string[];
+    /** In seconds. */
+    readonly groupsMaxAge: number;
+  };
   readonly targets: ReadonlyMap<string, Target>;
   readonly policy: Policy;
   /** What works but should be looked at, for `gate relay check` and the log. */

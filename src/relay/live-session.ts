@@ -2,6 +2,7 @@
 import type { RelayLog } from './relay-log.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, Session } from '../grant/grant.ts';
+import type { ApprovalDesk } from '../grant/request.ts';
 import type { Policy } from '../policy/policy.ts';
 import { isReadOnly, rolesFor } from '../policy/decide.ts';
 import type { CancelKeys } from './cancel-keys.ts';
@@ -25,6 +26,8 @@ export type SessionServices = {
   readonly policy: () => Policy;
   readonly parser: StatementParser;
   readonly cancelKeys: CancelKeys;
+  /** Where held statements wait. */
+  readonly desk: ApprovalDesk;
   readonly log: RelayLog;
 };
 
@@ -35,6 +38,7 @@ export class LiveSession {
   readonly policy: () => Policy;
   readonly parser: StatementParser;
   readonly cancelKeys: CancelKeys;
+  readonly desk: ApprovalDesk;
   readonly log: RelayLog;
   readonly #connections = new Set<SessionConnection>();
   #ended: GateError | undefined;
@@ -46,6 +50,7 @@ export class LiveSession {
     this.policy = services.policy;
     this.parser = services.parser;
     this.cancelKeys = services.cancelKeys;
+    this.desk = services.desk;
     this.log = services.log;
   }
 

@@ -1,19 +1,18 @@
 /** Puts the service together: state, record, parser, sessions, server; and takes it apart in the reverse order. */
 import { join } from 'node:path';
 import { version } from '../../package.json';
-import { GateError } from '../errors/errors.ts';
+import type { Notifier } from '../grant/request.ts';
 import { TokenVerifier } from '../oidc/verify.ts';
 import { openDatabase } from '../store/database.ts';
-import { SqliteGrantStore } from '../store/grants.ts';
 import { openLog } from '../store/log.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
 import type { RelayConfig } from './config.ts';
+import { openDesks } from './desks.ts';
 import { StatementParser } from './parsing.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
 import { startServer } from './server.ts';
-import { Sessions } from './sessions.ts';
 
 export type Relay = {
   readonly url: string;
@@ -21,6 +20,9 @@ export type Relay = {
   /** Ends all connections with a reason, writes what waits, and lets go of the state. */
   stop(): Promise<void>;
 };
+
+/** Until people are told by other means, they find requests with `gate requests list`. */
+const notifier: Notifier = { notify: () => Promise.resolve() };
 
 /** `parserWorker`: the built parser-worker.ts, where this does not run from the build that it stands in. */
 export async function startRelay(config: RelayConfig, log: RelayLog, parserWorker?: URL): Promise<Relay> {
@@ -40,16 +42,11 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     closers.push(() => parser.close());
     const verifier = new TokenVerifier(config.issuer);
     const policy = () => config.policy;
-    const sessions = await Sessions.load({
-      config,
-      store: new SqliteGrantStore(database),
-      recorder,
-      services: { policy, parser, cancelKeys: new CancelKeys(), log },
-      relayVersion: version,
-    });
-    closers.push(() => sessions.stop(new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' })));
-    const shared = { config, verifier, sessions, log, isStopping: () => isStopping };
-    const app = createRoutes({ ...shared, policy, recorder, version });
+    const services = { parser, cancelKeys: new CancelKeys(), log };
+    const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: version });
+    closers.push(() => desks.stop());
+    const shared = { ...desks, config, log, isStopping: () => isStopping };
+    const app = createRoutes({ ...shared, verifier, policy, recorder, version });
     const server = await startServer({ ...shared, app });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
     closers.splice(-1, 0, () => server.close());

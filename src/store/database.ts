@@ -4,6 +4,7 @@ import type { Kysely, Migration } from 'kysely';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
+import { requestMigration, type RequestTables } from './request-tables.ts';
 import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
 import type { StateDirectory } from './state-directory.ts';
 
@@ -22,6 +23,12 @@ export type Tables = {
     reason: string | null;
     created_at: string;
     expires_at: string;
+    ticket: string | null;
+    request_id: string | null;
+    revoked_at: string | null;
+    /** A Principal, as JSON. */
+    revoked_by: string | null;
+    revoke_reason: string | null;
   };
   sessions: {
     id: string;
@@ -36,7 +43,7 @@ export type Tables = {
     statements: number | null;
     refused: number | null;
   };
-};
+} & RequestTables;
 
 export type Database = Kysely<Tables>;
 
@@ -123,4 +130,5 @@ const migrations: Record<string, Migration> = {
       }
     },
   },
+  '0002-requests': requestMigration,
 };
