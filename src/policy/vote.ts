@@ -1,23 +1,44 @@
 /** Who may vote on a request, and whether enough people could exist to decide it. Pure. */
 import type { AccessRequest } from '../grant/request.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
-import type { Policy } from './policy.ts';
+import { principalValue, requestValue, type RequestFacts } from './condition-values.ts';
+import type { ApproverSet, Policy } from './role.ts';
 
-export type RequestFacts = Pick<AccessRequest, 'requester' | 'approval' | 'votes'>;
 export type VoteAnswer = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
-/** Whether `voter`, with the groups that they have now, may vote on the request. */
+/**
+ * Whether `voter`, with the groups that they have now, may vote on the request. Never the requester, whatever else they
+ * are; never twice; people only, because a quorum counts heads.
+ */
 export function canVote(input: { policy: Policy; request: RequestFacts; voter: Principal }): VoteAnswer {
   const { policy, request, voter } = input;
   if (isSamePrincipal(request.requester, voter)) return no('nobody votes on their own request');
-  if (voter.kind !== 'human') return no('only people vote');
+  if (voter.kind !== 'human') return no(`only people vote, and ${voter.name} is ${voter.kind === 'agent' ? 'an agent' : 'a workload'}`);
   if (request.votes.some(({ by }) => isSamePrincipal(by, voter))) return no('you have voted on this request already');
-  const sets = request.approval.by.flatMap((name) => policy.approvers.get(name) ?? []);
-  const isIn = sets.some(({ groups, subjects }) => subjects.includes(voter.subject) || groups.some((group) => voter.groups.includes(group)));
-  return isIn ? { ok: true } : no(`you are not in ${request.approval.by.join(' or ') || 'any approver set'}`);
+  const problems: string[] = [];
+  for (const name of request.approval.by) {
+    const answer = isIn(policy.approvers.get(name), request, voter);
+    if (answer.ok) return answer;
+    problems.push(`${name}: ${answer.reason}`);
+  }
+  return no(`you are not in ${request.approval.by.join(' or ') || 'any approver set'} (${problems.join('; ') || 'the rule names none'})`);
 }
 
-/** False only where it is known that too few people exist. */
+function isIn(set: ApproverSet | undefined, request: RequestFacts, voter: Principal): VoteAnswer {
+  if (set === undefined) return no('the policy no longer has this set');
+  const isNamed = set.groups.some((group) => voter.groups.includes(group)) || set.subjects.includes(voter.subject);
+  const isForAll = set.groups.length === 0 && set.subjects.length === 0 && set.when !== undefined;
+  if (!isNamed && !isForAll) return no(set.groups.length === 0 ? 'it names other people' : `its groups are ${set.groups.join(', ')}`);
+  if (set.when === undefined) return { ok: true };
+  const { holds, problem } = set.when.test({ approver: principalValue(voter), request: requestValue(request) });
+  if (holds) return { ok: true };
+  return no(problem === undefined ? 'its condition does not let you in' : `its condition could not be evaluated: ${problem}`);
+}
+
+/**
+ * False only where it is known that too few people exist: all of the sets name people one by one, and without the
+ * requester they are fewer than the quorum; or the policy has none of the sets.
+ */
 export function isApprovable(policy: Policy, request: Pick<AccessRequest, 'requester' | 'approval'>): boolean {
   const sets = request.approval.by.flatMap((name) => policy.approvers.get(name) ?? []);
   if (sets.some(({ groups, subjects }) => groups.length > 0 || subjects.length === 0)) return true;
@@ -28,7 +49,12 @@ export function isApprovable(policy: Policy, request: Pick<AccessRequest, 'reque
 
 /** Who may approve, in words for people: the sets with their groups. */
 export function describeApprovers(policy: Policy, by: readonly string[]): string {
-  return by.map((name) => `${name} (${policy.approvers.get(name)?.groups.join(', ') ?? ''})`).join(' or ');
+  return by.map((name) => describeSet(name, policy.approvers.get(name))).join(' or ');
+}
+
+function describeSet(name: string, set: ApproverSet | undefined): string {
+  const who = [...(set?.groups ?? []), ...(set === undefined || set.subjects.length === 0 ? [] : [`${set.subjects.length} named people`])];
+  return who.length === 0 || (who.length === 1 && who[0] === name) ? name : `${name} (${who.join(', ')})`;
 }
 
 function no(reason: string): VoteAnswer {

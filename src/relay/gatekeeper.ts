@@ -2,6 +2,7 @@
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
 import { decide, type Decision } from '../policy/decide.ts';
+import { factsOfKinds } from '../policy/kinds-only.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { ParsedSql } from '../sql/parser.ts';
@@ -66,7 +67,13 @@ export class Gatekeeper {
   /** Decides on a statement that was examined before, as things are now. */
   decide(prepared: Prepared): Verdict {
     const { grant, policy } = this.#options;
-    const decision = decide({ kinds: prepared.kinds, grant, policy: policy(), now: new Date() });
+    const decision = decide({
+      facts: factsOfKinds(prepared.kinds),
+      grant,
+      target: { name: grant.target },
+      policy: policy(),
+      now: new Date(),
+    });
     if (decision.effect === 'allow') return { ok: true, prepared, decision };
     const error = new GateError('denied', decision.reason, {
       rule: decision.rule,

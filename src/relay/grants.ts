@@ -129,7 +129,7 @@ export class Grants {
 
   #admit(principal: Principal, asked: GrantRequest): Admitted {
     const { config, policy } = this.#options;
-    const role = admit(policy(), principal, asked);
+    const role = admit(policy(), principal, asked, new Date());
     if (!config.targets.has(asked.target)) {
       throw new GateError('target-unknown', `the target "${asked.target}" is not configured on this relay`);
     }

@@ -73,7 +73,7 @@ export class LiveSession {
   /** Roles that may only read get database sessions that can do nothing else, whatever a function hides. */
   get isReadOnly(): boolean {
     const { principal, target, role } = this.grant;
-    const granted = rolesFor(this.policy(), principal, target).find(({ name }) => name === role);
+    const granted = rolesFor(this.policy(), principal, target, new Date()).find(({ name }) => name === role);
     return granted === undefined || isReadOnly(granted);
   }
 

@@ -1,8 +1,8 @@
 /** The worker thread of parsing.ts: one text in, its facts out, or null when the parser itself broke. */
-import { parentPort } from 'node:worker_threads';
-import { loadParser } from '../sql/parser.ts';
+import { parentPort, workerData } from 'node:worker_threads';
+import { loadParser, type Grammar } from '../sql/parser.ts';
 
-const parser = loadParser();
+const parser = loadParser((workerData as { readonly grammar: Grammar }).grammar);
 
 parentPort?.on('message', (sql: string) => {
   void parser.then((parse) => {

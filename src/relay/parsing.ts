@@ -1,38 +1,69 @@
-/** Parses SQL for all sessions: short texts at once, long ones in a worker thread with a deadline. */
+/** Parses SQL for all sessions, in the grammar of their server: short texts at once, long ones in a worker with a deadline. */
 import { Worker } from 'node:worker_threads';
 import { GateError } from '../errors/errors.ts';
-import { inlineSqlBytesMax, loadParser, ParserBroken, sqlBytesMax, type ParsedSql } from '../sql/parser.ts';
+import { inlineSqlBytesMax, loadParser, newestGrammar, ParserBroken, sqlBytesMax, type Grammar, type ParsedSql } from '../sql/parser.ts';
 
 /** A text that takes longer is refused. */
 export const parseDeadlineMs = 10_000;
-/** Texts that may wait for the worker. */
+/** Texts that may wait for the worker of one grammar. */
 const queueMax = 100;
 const stackSizeMb = 16;
 
 type Job = { readonly sql: string; readonly resolve: (parsed: ParsedSql) => void; readonly reject: (error: unknown) => void };
 
 export class StatementParser {
-  readonly #inline: (sql: string) => ParsedSql;
   readonly #workerFile: string | URL;
-  readonly #queue: Job[] = [];
-  #worker: Worker | undefined;
-  #isBusy = false;
+  readonly #inline = new Map<Grammar, (sql: string) => ParsedSql>();
+  readonly #longTexts = new Map<Grammar, LongTexts>();
 
-  private constructor(inline: (sql: string) => ParsedSql, workerFile: string | URL) {
-    this.#inline = inline;
+  private constructor(workerFile: string | URL) {
     this.#workerFile = workerFile;
   }
 
   static async load(workerFile: string | URL = new URL('./parser-worker.cjs', import.meta.url)): Promise<StatementParser> {
-    return new StatementParser(await loadParser(), workerFile);
+    const parser = new StatementParser(workerFile);
+    await parser.loadGrammar(newestGrammar);
+    return parser;
+  }
+
+  /** Makes ready what `parse` needs for a server; it would load it by itself, and so delay the first statement. */
+  async loadGrammar(grammar: Grammar): Promise<void> {
+    this.#inline.set(grammar, await loadParser(grammar));
   }
 
   /** Fails with GateError for a text that is too long, too complex or too slow to examine. */
-  parse(sql: string): ParsedSql | Promise<ParsedSql> {
-    if (sql.length <= inlineSqlBytesMax && Buffer.byteLength(sql) <= inlineSqlBytesMax) return this.#inline(sql);
+  parse(sql: string, grammar: Grammar = newestGrammar): ParsedSql | Promise<ParsedSql> {
+    if (sql.length <= inlineSqlBytesMax && Buffer.byteLength(sql) <= inlineSqlBytesMax) {
+      const inline = this.#inline.get(grammar);
+      return inline === undefined ? this.loadGrammar(grammar).then(() => this.parse(sql, grammar)) : inline(sql);
+    }
     if (Buffer.byteLength(sql) > sqlBytesMax) {
       throw new GateError('too-large', `the statement is longer than ${sqlBytesMax} bytes`);
     }
+    let longTexts = this.#longTexts.get(grammar);
+    if (longTexts === undefined) this.#longTexts.set(grammar, (longTexts = new LongTexts(this.#workerFile, grammar)));
+    return longTexts.parse(sql);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#longTexts.values()].map((longTexts) => longTexts.close()));
+  }
+}
+
+/** One worker thread, started when it is needed and replaced when a text has broken it, and the texts that wait for it. */
+class LongTexts {
+  readonly #workerFile: string | URL;
+  readonly #grammar: Grammar;
+  readonly #queue: Job[] = [];
+  #worker: Worker | undefined;
+  #isBusy = false;
+
+  constructor(workerFile: string | URL, grammar: Grammar) {
+    this.#workerFile = workerFile;
+    this.#grammar = grammar;
+  }
+
+  parse(sql: string): Promise<ParsedSql> {
     if (this.#queue.length >= queueMax) throw new GateError('too-many', 'too many long statements are waiting to be examined');
     return new Promise((resolve, reject) => {
       this.#queue.push({ sql, resolve, reject });
@@ -75,6 +106,10 @@ export class StatementParser {
 
   #start(): Worker {
     // More stack than this overflows WebAssembly's own stack instead, which cannot be recovered from.
-    return new Worker(this.#workerFile, { resourceLimits: { stackSizeMb }, stdin: false });
+    return new Worker(this.#workerFile, {
+      workerData: { grammar: this.#grammar },
+      resourceLimits: { stackSizeMb },
+      stdin: false,
+    });
   }
 }

@@ -135,7 +135,7 @@ function relayInfo({ issuer }: RelayConfig, version: string): RelayInfo {
 
 function targetsFor(config: RelayConfig, policy: Policy, principal: Principal): TargetInfo[] {
   return [...config.targets.values()].flatMap(({ name, description, database }) => {
-    const roles = rolesFor(policy, principal, name).map((role) => ({
+    const roles = rolesFor(policy, principal, { name, description }, new Date()).map((role) => ({
       name: role.name,
       denies: statementKinds.filter((kind) => !role.allow.includes(kind)),
       requires: [...role.require],

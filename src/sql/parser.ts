@@ -1,7 +1,7 @@
 /** SQL text to statement facts with PostgreSQL's own grammar (libpg-query, compiled to WebAssembly). */
 import { GateError } from '../errors/errors.ts';
-import { cutAtSecret, hideTokens, namesSecret } from './secrets.ts';
-import { describeStatement, type Statement } from './statement.ts';
+import { cutAtSecret, hideTokens, namesSecret, type Token } from './secrets.ts';
+import { describeStatement, type ParseTree, type Statement } from './statement.ts';
 
 /**
  * Texts up to this size are parsed where they arrive: nothing of 2 KiB can nest deeply enough to harm the parser's
@@ -16,24 +16,70 @@ export type ParsedSql =
   /** `position`: 1-based, in characters, as in ErrorResponse field P. */
   | { readonly ok: false; readonly message: string; readonly position?: number; readonly recordedSql: string; readonly isRedacted: boolean };
 
-type LibpgQuery = typeof import('libpg-query');
+/** The grammars that there are, by PostgreSQL's major version. */
+export const grammars = [15, 16, 17, 18] as const;
+export type Grammar = (typeof grammars)[number];
+export const newestGrammar = 18;
 
-/** Loads the parser (about 0.2 s once) and returns a function that never throws for any text up to the limits. */
-export async function loadParser(): Promise<(sql: string) => ParsedSql> {
-  const module = await import('libpg-query');
-  const library: LibpgQuery = (module as unknown as { default?: LibpgQuery }).default ?? module;
-  await library.loadModule();
-  return (sql) => parseSql(library, sql);
+/** The grammar for a server: the newest for servers newer than that. Fails with `not-supported` for older ones. */
+export function grammarFor(serverMajor: number): Grammar {
+  const grammar = grammars.find((major) => major === serverMajor);
+  if (grammar !== undefined) return grammar;
+  if (serverMajor > newestGrammar) return newestGrammar;
+  throw new GateError('not-supported', `the server is PostgreSQL ${serverMajor}; gate works with PostgreSQL ${grammars[0]} and newer`);
 }
 
-function parseSql(library: LibpgQuery, sql: string): ParsedSql {
+type Scan = (sql: string) => { readonly tokens: readonly Token[] };
+/** What all versions of the library have. */
+type Library = {
+  loadModule(): Promise<void>;
+  parseSync(sql: string): unknown;
+  readonly SqlError: new (...args: never[]) => Error & { readonly sqlDetails?: { readonly cursorPosition: number } };
+};
+
+/** Loads a parser (about 0.2 s once for each grammar) and returns a function that never throws for any text up to the limits. */
+export async function loadParser(grammar: Grammar = newestGrammar): Promise<(sql: string) => ParsedSql> {
+  const [library, { scanSync }] = await Promise.all([loadLibrary(grammar), loadLibrary(newestGrammar)]);
+  return (sql) => parseSql(library, scanSync as Scan, sql);
+}
+
+const loading = new Map<Grammar, Promise<Library & { scanSync?: unknown }>>();
+
+function loadLibrary(grammar: Grammar): Promise<Library & { scanSync?: unknown }> {
+  let library = loading.get(grammar);
+  if (library === undefined) {
+    library = importLibrary(grammar).then(async (module) => {
+      const loaded = ((module as { default?: unknown }).default ?? module) as Library;
+      await loaded.loadModule();
+      return loaded;
+    });
+    loading.set(grammar, library);
+  }
+  return library;
+}
+
+/** Each name stands as a literal, so that what bundles this file finds it. */
+function importLibrary(grammar: Grammar): Promise<unknown> {
+  switch (grammar) {
+    case 15:
+      return import('libpg-query-15');
+    case 16:
+      return import('libpg-query-16');
+    case 17:
+      return import('libpg-query-17');
+    case 18:
+      return import('libpg-query');
+  }
+}
+
+function parseSql(library: Library, scan: Scan, sql: string): ParsedSql {
   if (sql.includes('\0')) return { ok: false, message: 'the text holds a zero byte', recordedSql: cutAtSecret(sql), isRedacted: true };
   // The library refuses an empty text; the server answers it with EmptyQueryResponse. Only these are blanks to both.
   if (/^[ \t\n\r\f\v]*$/.test(sql)) return { ok: true, statement: describeStatement({}), recordedSql: sql, isRedacted: false };
   try {
-    const statement = describeStatement(library.parseSync(sql));
+    const statement = describeStatement(library.parseSync(sql) as ParseTree);
     if (!statement.hasSecret) return { ok: true, statement, recordedSql: sql, isRedacted: false };
-    return { ok: true, statement, recordedSql: redact(library, sql, statement.secretOffsets), isRedacted: true };
+    return { ok: true, statement, recordedSql: redact(scan, sql, statement.secretOffsets), isRedacted: true };
   } catch (error) {
     if (!(error instanceof library.SqlError)) throw new ParserBroken(error);
     const position = error.sqlDetails?.cursorPosition;
@@ -49,9 +95,9 @@ function parseSql(library: LibpgQuery, sql: string): ParsedSql {
   }
 }
 
-function redact(library: LibpgQuery, sql: string, offsets: readonly number[]): string {
+function redact(scan: Scan, sql: string, offsets: readonly number[]): string {
   try {
-    return hideTokens(sql, library.scanSync(sql).tokens, offsets);
+    return hideTokens(sql, scan(sql).tokens, offsets);
   } catch {
     return cutAtSecret(sql);
   }

@@ -3,12 +3,14 @@ import { constantText } from './constant.ts';
 import { functionKind, takesSecret } from './functions.ts';
 import type { StatementKind } from './kind.ts';
 import { kindOfNode } from './node-kinds.ts';
+import type { SettingChange, StatementOutline } from './outline.ts';
+import { outlineStatement } from './outline-walk.ts';
 import { holdsSecret, isSecretName } from './secrets.ts';
 import { isSameSetting, pinnedSettings, settingKind } from './settings.ts';
 
 /** What a text does to the session's SQL-level prepared statements, in order. */
 export type NameChange =
-  | { readonly tag: 'PREPARE'; readonly name: string; readonly kinds: readonly StatementKind[] }
+  | { readonly tag: 'PREPARE'; readonly name: string; readonly kinds: readonly StatementKind[]; readonly outline: StatementOutline }
   | { readonly tag: 'DEALLOCATE'; readonly name: string }
   | { readonly tag: 'DEALLOCATE ALL' | 'DISCARD ALL' };
 
@@ -28,6 +30,10 @@ export type Statement = {
   readonly hasSecret: boolean;
   /** Byte offsets of secret values that may stand in the text as bare words. */
   readonly secretOffsets: readonly number[];
+  /** One for each statement, in order. */
+  readonly outlines: readonly StatementOutline[];
+  /** In order. Those of a prepared statement stand here and again with what executes it. */
+  readonly settingChanges: readonly SettingChange[];
 };
 
 export type ParseTree = { readonly stmts?: readonly { readonly stmt?: Node }[] };
@@ -45,6 +51,8 @@ export function describeStatement(tree: ParseTree): Statement {
     isCopyIn: statements.some((one) => one.isCopyIn),
     hasSecret: statements.some((one) => one.hasSecret),
     secretOffsets: statements.flatMap((one) => one.secretOffsets),
+    outlines: statements.map((one) => one.outline),
+    settingChanges: statements.flatMap((one) => one.outline.settingChanges),
     ...(pinnedSetting !== undefined && { pinnedSetting }),
   };
 }
@@ -62,7 +70,7 @@ type Facts = {
   pinnedSetting?: string;
 };
 
-function describeNode(statement: Node): Facts {
+function describeNode(statement: Node): Facts & { outline: StatementOutline } {
   const facts: Facts = {
     kinds: [],
     callKinds: [],
@@ -79,14 +87,16 @@ function describeNode(statement: Node): Facts {
     const { hasSecret, secretOffsets, callKinds } = facts;
     // Planning runs no statement, but it does run stable functions, among them those that run SQL from a string.
     const kinds: StatementKind[] = callKinds.includes('admin') ? ['read', 'admin'] : ['read'];
-    return { kinds, callKinds, executes: [], nameChanges: [], isCopyIn: false, hasSecret, secretOffsets };
+    const outline = outlineStatement(statement, kinds, true);
+    return { kinds, callKinds, executes: [], nameChanges: [], isCopyIn: false, hasSecret, secretOffsets, outline };
   }
   facts.kinds = unique([...facts.kinds, ...facts.callKinds]);
+  const outline = outlineStatement(statement, facts.kinds, false);
   if (type === 'PrepareStmt') {
     const name = truncateName(String((body as Node)['name']));
-    facts.nameChanges.push({ tag: 'PREPARE', name, kinds: facts.kinds });
+    facts.nameChanges.push({ tag: 'PREPARE', name, kinds: facts.kinds, outline });
   }
-  return facts;
+  return { ...facts, outline };
 }
 
 /** Every node below, on an own stack: the tree may be deeper than JavaScript's, and its lists longer than a call takes. */
@@ -236,7 +246,7 @@ function holdsExecute(query: Node | undefined): boolean {
 }
 
 /** PostgreSQL cuts names at 63 bytes; two names that differ only behind that are one. */
-function truncateName(name: string): string {
+export function truncateName(name: string): string {
   const bytes = Buffer.from(name, 'utf8');
   if (bytes.length <= 63) return name;
   let end = 63;

@@ -1,5 +1,6 @@
 /** What is wrong with a value, in words: the schema library has none unless it loads a locale of its own. */
 import type * as z from 'zod/mini';
+import { nearest } from './nearest.ts';
 
 const nouns: Readonly<Record<string, string>> = {
   string: 'text',
@@ -13,9 +14,9 @@ const nouns: Readonly<Record<string, string>> = {
 
 const wordless = 'Invalid input';
 
-/** One issue of the schema as half a sentence; `root` is the whole value that was checked. */
-export function describeProblem(issue: z.core.$ZodIssue, root: unknown): string {
-  if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.map((name) => `"${name}"`).join(', ')}`;
+/** One issue of the schema as half a sentence; `root` is the whole value that was checked, `keys` what may stand there. */
+export function describeProblem(issue: z.core.$ZodIssue, root: unknown, keys: readonly string[] = []): string {
+  if (issue.code === 'unrecognized_keys') return describeUnknown(issue.keys, keys);
   if (issue.message !== wordless) return issue.message;
   switch (issue.code) {
     case 'invalid_type': {
@@ -40,6 +41,39 @@ export function describeProblem(issue: z.core.$ZodIssue, root: unknown): string 
     case 'custom':
       return 'this value is not accepted here';
   }
+}
+
+function describeUnknown(unknown: readonly string[], known: readonly string[]): string {
+  const words = `unknown key ${unknown.map((name) => `"${name}"`).join(', ')}`;
+  const near = nearest(unknown[0] ?? '', known);
+  if (near !== undefined) return `${words}, did you mean "${near}"?`;
+  return known.length === 0 ? words : `${words}: write ${known.join(', ')}`;
+}
+
+/** The keys that the schema knows at a path, as far as they can be told. */
+export function keysAt(schema: z.ZodMiniType, path: readonly PropertyKey[]): readonly string[] {
+  let current: SchemaNode | undefined = schema as unknown as SchemaNode;
+  for (const part of path) {
+    current = unwrap(current);
+    const def: SchemaDef | undefined = current?._zod.def;
+    current = def?.shape?.[String(part)] ?? def?.valueType ?? def?.element;
+  }
+  return Object.keys(unwrap(current)?._zod.def.shape ?? {}).filter((key) => !key.startsWith('$'));
+}
+
+type SchemaNode = { readonly _zod: { readonly def: SchemaDef } };
+type SchemaDef = {
+  readonly shape?: Readonly<Record<string, SchemaNode>>;
+  readonly valueType?: SchemaNode;
+  readonly element?: SchemaNode;
+  readonly innerType?: SchemaNode;
+};
+
+/** The schema inside optional and default ones. */
+function unwrap(schema: SchemaNode | undefined): SchemaNode | undefined {
+  let inner = schema;
+  while (inner?._zod.def.innerType !== undefined) inner = inner._zod.def.innerType;
+  return inner;
 }
 
 function describeBound(bound: string, origin: string, limit: number): string {

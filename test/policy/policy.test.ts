@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { GateError } from '../../src/errors/errors.ts';
 import type { Grant } from '../../src/grant/grant.ts';
 import { admit, decide, isAuditor, isReadOnly, rolesFor } from '../../src/policy/decide.ts';
-import { parsePolicy, type Role } from '../../src/policy/policy.ts';
+import { factsOfKinds } from '../../src/policy/kinds-only.ts';
+import { parsePolicy } from '../../src/policy/policy.ts';
 import type { Principal } from '../../src/principal/principal.ts';
 import { statementKinds, type StatementKind } from '../../src/sql/kind.ts';
 
@@ -21,6 +22,7 @@ targets:
 `;
 const policy = parsePolicy(text, 'policy.yaml');
 const now = new Date('2026-05-04T10:00:00Z');
+const shop = { name: 'shop' };
 
 function someone(...groups: string[]): Principal {
   return { issuer: 'https://id', subject: 's', kind: 'human', name: 'n', groups };
@@ -96,7 +98,7 @@ describe('rolesFor', () => {
     [['dba'], 'constructor', []],
     [['dba'], '__proto__', []],
   ])('%j on %s may take %j', (groups, target, names) => {
-    expect(rolesFor(policy, someone(...groups), target).map(({ name }) => name)).toEqual(names);
+    expect(rolesFor(policy, someone(...groups), target, now).map(({ name }) => name)).toEqual(names);
   });
 });
 
@@ -107,7 +109,7 @@ describe('admit', () => {
     [['operations'], { target: 'shop' }, 'reader'],
     [['operations'], { target: 'shop', role: undefined, reason: undefined }, 'reader'],
   ])('%j asking %j gets %s', (groups, request, name) => {
-    expect(admit(policy, someone(...groups), request).name).toBe(name);
+    expect(admit(policy, someone(...groups), request, now).name).toBe(name);
   });
 
   test.each([
@@ -120,13 +122,13 @@ describe('admit', () => {
     [['engineering'], { target: 'nowhere', reason: 'r' }, 'target-unknown', undefined],
     [[], { target: 'shop', reason: 'r' }, 'target-unknown', undefined],
   ])('%j asking %j: %s', (groups, request, code, rule) => {
-    expect(() => admit(policy, someone(...groups), request)).toThrow(expect.objectContaining({ code, rule }) as Error);
+    expect(() => admit(policy, someone(...groups), request, now)).toThrow(expect.objectContaining({ code, rule }) as Error);
   });
 
   test('a target that is there and one that is not are refused in the same words', () => {
     const words = ['lake', 'nowhere'].map((target) => {
       try {
-        admit(policy, someone('engineering'), { target });
+        admit(policy, someone('engineering'), { target }, now);
       } catch (error) {
         return (error as GateError).message.replace(target, 'X');
       }
@@ -141,7 +143,7 @@ describe('decide', () => {
   const rows = Object.keys(allowed).flatMap((role) => statementKinds.map((kind) => [role, kind] as const));
   test.each(rows)('role %s, kind %s', (role, kind) => {
     const groups = role === 'dba' ? ['dba'] : ['engineering'];
-    const decision = decide({ kinds: [kind], grant: grantOf(role, groups), policy, now });
+    const decision = decide({ facts: factsOfKinds([kind]), target: shop, grant: grantOf(role, groups), policy, now });
     expect(decision).toMatchObject({ effect: allowed[role]?.includes(kind) ? 'allow' : 'deny', rule: `shop/${role}/allow` });
     expect(decision.reason).not.toBe('');
   });
@@ -152,30 +154,40 @@ describe('decide', () => {
     [['schema', 'read'], 'deny'],
     [[], 'allow'],
   ] as const)('every kind of a text counts: %j', (kinds, effect) => {
-    expect(decide({ kinds, grant: grantOf('engineer', ['engineering']), policy, now }).effect).toBe(effect);
+    expect(decide({ facts: factsOfKinds(kinds), target: shop, grant: grantOf('engineer', ['engineering']), policy, now }).effect).toBe(effect);
   });
 
   test('a grant ends at its moment, not after it', () => {
     const grant = grantOf('reader', ['engineering']);
-    const at = (ms: number) => decide({ kinds: ['read'], grant, policy, now: new Date(grant.expiresAt.getTime() + ms) });
+    const at = (ms: number) => decide({ facts: factsOfKinds(['read']), target: shop, grant, policy, now: new Date(grant.expiresAt.getTime() + ms) });
     expect(at(-1).effect).toBe('allow');
     expect(at(0)).toMatchObject({ effect: 'deny', rule: 'grant-expired' });
     expect(at(1)).toMatchObject({ effect: 'deny', rule: 'grant-expired' });
   });
 
   test('a policy that no longer gives the role ends it for live grants', () => {
-    const input = { kinds: ['read'] as const, policy, now };
+    const input = { facts: factsOfKinds(['read']), target: shop, policy, now };
     expect(decide({ ...input, grant: grantOf('engineer', ['operations']) })).toMatchObject({ effect: 'deny', rule: 'shop/engineer/groups' });
     expect(decide({ ...input, grant: grantOf('gone', ['dba']) })).toMatchObject({ effect: 'deny', rule: 'shop/gone/groups' });
     expect(decide({ ...input, grant: grantOf('reader', ['dba'], { target: 'gone' }) }).effect).toBe('deny');
-    expect(decide({ ...input, kinds: [], grant: grantOf('gone', ['dba']) }).effect).toBe('deny');
+    expect(decide({ ...input, facts: [], grant: grantOf('gone', ['dba']) }).effect).toBe('deny');
   });
 });
 
-test('only a role of nothing but reads is read-only', () => {
-  const role = (allow: StatementKind[]): Role => ({ name: 'r', groups: ['g'], allow, require: [], maxDuration: 60 });
-  expect(isReadOnly(role(['read']))).toBe(true);
-  for (const kind of statementKinds.filter((one) => one !== 'read')) expect(isReadOnly(role(['read', kind]))).toBe(false);
+test.each<[string, boolean]>([
+  ['allow: [read]', true],
+  ['allow: [read, write]', false],
+  ['allow: [read], rules: [{ name: a, effect: allow, kinds: [write] }]', false],
+  ['allow: [read], rules: [{ name: a, effect: hold, approval: { by: [x] } }]', false],
+  ['allow: [read], rules: [{ name: a, effect: hold, kinds: [read], approval: { by: [x] } }]', true],
+  ['allow: [read], rules: [{ name: a, effect: deny }]', true],
+  ['rules: [{ name: a, effect: allow, kinds: [read] }]', true],
+  ['allow: [read, write], readOnly: true', true],
+  ...statementKinds.filter((one) => one !== 'read').map((kind) => [`allow: [read, ${kind}]`, false] as [string, boolean]),
+])('%s: read-only sessions are %j', (fields, expected) => {
+  const file = `approvers: { x: { groups: [x] } }\ntargets: { shop: { roles: { r: { groups: [g], ${fields} } } } }`;
+  const [role] = parsePolicy(file, 'policy.yaml').targets.get('shop') ?? [];
+  expect(role && isReadOnly(role)).toBe(expected);
 });
 
 test('auditors are named by group', () => {

@@ -295,9 +295,9 @@ describe('names', () => {
   });
 
   test('PREPARE, DEALLOCATE and DISCARD in order', () => {
-    const { nameChanges } = facts('prepare a as delete from t; deallocate prepare b; deallocate all; discard all; discard temp');
+    const { nameChanges, outlines } = facts('prepare a as delete from t; deallocate prepare b; deallocate all; discard all; discard temp');
     expect(nameChanges).toEqual([
-      { tag: 'PREPARE', name: 'a', kinds: ['read', 'write'] },
+      { tag: 'PREPARE', name: 'a', kinds: ['read', 'write'], outline: outlines[0] },
       { tag: 'DEALLOCATE', name: 'b' },
       { tag: 'DEALLOCATE ALL' },
       { tag: 'DISCARD ALL' },

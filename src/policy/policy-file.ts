@@ -1,0 +1,119 @@
+/** The policy file as it is written: its keys, their values, and what each is for, as one schema. */
+import * as z from 'zod/mini';
+import { statementKinds } from '../sql/kind.ts';
+import { conditionLengthMax } from './condition.ts';
+import { parseDuration } from './duration.ts';
+import { textPatternLengthMax } from './pattern.ts';
+
+/** A note for editors and for docs/policy.schema.json. */
+const about = z.describe;
+
+/**
+ * Names of targets, roles and rules: they appear in URLs, file names and error texts. One of digits alone would lose its
+ * place in the order of the file, because JavaScript sorts such keys first.
+ */
+export const Name = z
+  .string()
+  .check(
+    z.regex(/^(?!\d+$)[a-z0-9][a-z0-9._-]{0,62}$/, 'write a name of a-z, 0-9, ".", "_" and "-", not of digits alone'),
+  );
+
+/** "90s", "30m", "8h" → seconds. */
+export const Duration = z.pipe(
+  z.string().check(z.regex(/^[1-9]\d{0,5}[smh]$/, 'write a duration like 90s, 30m or 8h')),
+  z.transform((text: string) => parseDuration(text) ?? 0),
+);
+
+const Timeout = z.pipe(
+  z.string().check(z.regex(/^[1-9]\d{0,5}(?:ms|[smh])$/, 'write a time like 500ms, 30s or 5m')),
+  z.transform((text: string) => (text.endsWith('ms') ? Number(text.slice(0, -2)) : (parseDuration(text) ?? 0) * 1000)),
+);
+
+const Text = z.string().check(z.minLength(1), z.maxLength(1000));
+const Groups = z.array(z.string().check(z.minLength(1)));
+const Names = z.array(Name).check(z.minLength(1, 'name at least one'));
+const Count = z.int().check(z.minimum(1), z.maximum(20));
+const Rows = z.int().check(z.minimum(1), z.maximum(1_000_000_000));
+const Kinds = z
+  .array(z.enum(statementKinds, `write kinds out of ${statementKinds.join(', ')}`))
+  .check(z.minLength(1, 'name at least one kind'));
+const Condition = z.string().check(z.minLength(1), z.maxLength(conditionLengthMax));
+
+/** A segment is a whole name or `*`: what begins with something else is not guessed from its beginning. */
+const segment = String.raw`(?:\*|[^.*\s"?]+)`;
+const TablePattern = z
+  .string()
+  .check(z.regex(new RegExp(`^(?:\\*|${segment}\\.${segment})$`), 'write schema.table, as in public.users; *.users is in any schema, public.* all of one, * everything'));
+const FunctionPattern = z
+  .string()
+  .check(z.regex(new RegExp(`^(?:\\*|[^.*\\s"?]+|${segment}\\.${segment})$`), 'write pg_sleep for a built-in function, schema.name for another, or * for a whole segment'));
+const CommandPattern = z
+  .string()
+  .check(z.regex(/^[A-Z]+(?: [A-Z]+)*(?: \*)?$/, 'write a command tag in capitals, as in DELETE or DROP TABLE; DROP * is each that begins so'));
+
+const rowsMax = z.union([Rows, z.strictObject({ read: z.optional(Rows), write: z.optional(Rows) })]);
+
+export const ApprovalFile = z.strictObject({
+  by: z.optional(Names.check(about('Approver sets. A member of any of them may vote; without it, those of the role\'s approvers.'))),
+  count: z.optional(Count.check(about('How many distinct people must approve.'))),
+  denials: z.optional(Count.check(about('How many denials end it.'))),
+  within: z.optional(Duration),
+});
+
+const ApproverSetFile = z.strictObject({
+  groups: z.optional(Groups.check(z.minLength(1, 'name at least one group'))),
+  subjects: z.optional(z.array(Text).check(z.minLength(1, 'name at least one subject'), about('People by the `sub` of their login.'))),
+  when: z.optional(Condition.check(about('CEL over approver and request: who of them may vote on which request.'))),
+});
+
+const shared = {
+  require: z.optional(z.array(z.enum(['reason', 'ticket'])).check(about('What must be said when access is asked for.'))),
+  rowsMax: z.optional(rowsMax),
+  statementTimeout: z.optional(Timeout),
+};
+
+export const RuleFile = z.strictObject({
+  name: Name.check(about('Unique in the role. Decisions name it as <target>/<role>/<rule>.')),
+  effect: z.enum(['allow', 'hold', 'deny']),
+  kinds: z.optional(Kinds),
+  commands: z.optional(z.array(CommandPattern).check(z.minLength(1, 'name at least one command'))),
+  tables: z.optional(z.array(TablePattern).check(z.minLength(1, 'name at least one table'))),
+  functions: z.optional(z.array(FunctionPattern).check(z.minLength(1, 'name at least one function'))),
+  bounded: z.optional(z.boolean().check(about('Whether a limit on the rows that it changes can be proven from its text and the unique keys.'))),
+  maxRows: z.optional(z.int().check(z.minimum(0), about('It is proven to change at most so many rows.'))),
+  when: z.optional(Condition.check(about('CEL over principal, grant, target, statement and now.'))),
+  reason: z.optional(Text.check(about('What people are told.'))),
+  approval: z.optional(ApprovalFile),
+  ...shared,
+});
+
+const roleFields = {
+  use: z.optional(Name.check(about('A role of `roles:` to begin from.'))),
+  preset: z.optional(Name.check(about('A role that comes with gate to begin from: see gate policy presets.'))),
+  groups: z.optional(Groups.check(z.minLength(1, 'name at least one group'))),
+  when: z.optional(Condition.check(about('CEL over principal, target and now: whether the principal may take the role.'))),
+  allow: z.optional(Kinds.check(about('Kinds that run where no rule has decided; everything else is refused.'))),
+  ticketPattern: z.optional(z.string().check(z.minLength(1), z.maxLength(textPatternLengthMax), about('RE2: what a ticket must look like, as a whole.'))),
+  maxDuration: z.optional(Duration),
+  readOnly: z.optional(z.boolean().check(about('Database sessions are opened read-only, and nothing can lift that.'))),
+  approvers: z.optional(Names.check(about('Approver sets for every approval and review of this role that names none.'))),
+  approval: z.optional(ApprovalFile.check(about('What it takes to be granted the role at all.'))),
+  review: z.optional(ApprovalFile.check(about('The grant opens at once, approvers are told, and must look at it afterwards.'))),
+  rules: z.optional(z.array(RuleFile).check(z.maxLength(5000))),
+  ...shared,
+};
+
+export const RoleFile = z.strictObject(roleFields);
+export type RoleFile = z.infer<typeof RoleFile>;
+export type RuleFile = z.infer<typeof RuleFile>;
+export type ApprovalFile = z.infer<typeof ApprovalFile>;
+
+export const PolicyFile = z.strictObject({
+  $schema: z.optional(z.string()),
+  auditors: z.optional(Groups.check(about('Groups that may list and replay everybody\'s sessions; others see their own.'))),
+  administrators: z.optional(Groups.check(about('Groups that may revoke grants and end sessions of others. They approve nothing by that.'))),
+  approvers: z.optional(z.record(Name, ApproverSetFile).check(about('Sets of people who may vote on requests.'))),
+  roles: z.optional(z.record(Name, RoleFile).check(about('Roles to begin from with `use:`.'))),
+  targets: z.record(Name, z.strictObject({ roles: z.record(Name, RoleFile) })),
+});
+export type PolicyFile = z.infer<typeof PolicyFile>;

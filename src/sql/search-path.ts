@@ -1,0 +1,16 @@
+/** The value of search_path as a list of schema names. */
+
+/** Undefined for a value that the server would refuse. `user` replaces "$user". */
+export function parseSearchPath(value: string, user: string): readonly string[] | undefined {
+  const names: string[] = [];
+  const pattern = /[ \t\n\r\f\v]*(?:"((?:[^"]|"")+)"|([^",\s]+))[ \t\n\r\f\v]*(?:,|$)/y;
+  if (/^[ \t\n\r\f\v]*$/.test(value)) return [];
+  while (pattern.lastIndex < value.length) {
+    const match = pattern.exec(value);
+    if (match === null) return undefined;
+    const name = match[1]?.replaceAll('""', '"') ?? (match[2] as string).toLowerCase();
+    names.push(name === '$user' ? user : name);
+    if (!match[0].endsWith(',')) return pattern.lastIndex === value.length ? names : undefined;
+  }
+  return undefined;
+}
