@@ -6,9 +6,11 @@ import { TokenVerifier } from '../oidc/verify.ts';
 import { openDatabase } from '../store/database.ts';
 import { SqliteGrantStore } from '../store/grants.ts';
 import { openLog } from '../store/log.ts';
+import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
 import type { RelayConfig } from './config.ts';
+import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
@@ -34,6 +36,13 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     closers.push(() => state.close());
     const database = await openDatabase(state);
     closers.push(() => database.destroy());
+    const notifications = await Notifications.start({
+      sinks: config.notifications,
+      outbox: new Outbox(database),
+      log,
+      relayVersion: version,
+    });
+    closers.push(() => notifications.stop());
     const recorder = await openLog(join(state.path, 'log'));
     closers.push(() => recorder.close());
     const parser = await StatementParser.load(parserWorker);
