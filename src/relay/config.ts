@@ -5,8 +5,10 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod/mini';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { IssuerSettings } from '../oidc/verify.ts';
-import { Duration, Name, parsePolicy, type Policy } from '../policy/policy.ts';
+import { Duration } from '../policy/policy-file.ts';
+import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
+import { loadSinks, SinkEntry, sinksMax, type Sink } from './sinks.ts';
 
 const text = z.string().check(z.minLength(1));
 const Port = z.int().check(z.minimum(0), z.maximum(65535));
@@ -46,6 +48,7 @@ const File = z.strictObject({
     groupsMaxAge: z._default(Duration, 300),
   }),
   targets: z.record(Name, Target),
+  notifications: z._default(z.array(SinkEntry).check(z.maxLength(sinksMax)), []),
 });
 
 export type Target = {
@@ -74,6 +77,7 @@ export type RelayConfig = {
   };
   readonly targets: ReadonlyMap<string, Target>;
   readonly policy: Policy;
+  readonly notifications: readonly Sink[];
   /** What works but should be looked at, for `gate relay check` and the log. */
   readonly warnings: readonly string[];
 };
@@ -86,6 +90,10 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
   const policy = parsePolicy(await read(policyFile, 'policy'), policyFile);
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) targets.set(name, await loadTarget(name, target, base));
+  const notifications = await loadSinks(config.notifications, {
+    fromFile: async (name, what) => (await readSecret(resolve(base, name), what)).replace(/\r?\n$/, ''),
+    fromEnvironment: readEnvironment,
+  });
   const { tls, issuer } = config;
   const listen = parseListen(config.listen);
   return {
@@ -94,7 +102,8 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     issuer: { ...omitUndefined(issuer), url: checkIssuerUrl(issuer.url) },
     targets,
     policy,
-    warnings: warningsOf(listen, tls !== undefined, policy, targets),
+    notifications,
+    warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...sinkWarningsOf(notifications, targets)],
     ...(tls && {
       tls: {
         cert: await read(resolve(base, tls.certificateFile), 'certificate'),
@@ -113,7 +122,7 @@ async function loadTarget(name: string, target: z.infer<typeof Target>, base: st
     passwordFile !== undefined
       ? (await readSecret(resolve(base, passwordFile), `password of target ${name}`)).replace(/\r?\n$/, '')
       : passwordEnv !== undefined
-        ? readEnvironment(passwordEnv, name)
+        ? readEnvironment(passwordEnv, `password of target ${name}`)
         : undefined;
   return {
     name,
@@ -123,9 +132,9 @@ async function loadTarget(name: string, target: z.infer<typeof Target>, base: st
   };
 }
 
-function readEnvironment(variable: string, target: string): string {
+function readEnvironment(variable: string, what: string): string {
   const value = process.env[variable];
-  if (!value) throw new GateError('config-invalid', `target ${target}: the environment variable ${variable} is not set`);
+  if (!value) throw new GateError('config-invalid', `the ${what}: the environment variable ${variable} is not set`);
   return value;
 }
 
@@ -175,6 +184,12 @@ function warningsOf(
     if (tls === 'disable' && !isLoopback(host)) warnings.push(`target "${name}" at ${host} is reached without TLS`);
   }
   return warnings;
+}
+
+function sinkWarningsOf(sinks: readonly Sink[], targets: ReadonlyMap<string, Target>): string[] {
+  return sinks.flatMap(({ name, targets: told = [] }) =>
+    told.filter((target) => !targets.has(target)).map((target) => `notification "${name}" is for a target "${target}" that is not configured`),
+  );
 }
 
 export function isLoopback(host: string): boolean {

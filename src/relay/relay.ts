@@ -1,14 +1,15 @@
 /** Puts the service together: state, record, parser, sessions, server; and takes it apart in the reverse order. */
 import { join } from 'node:path';
 import { version } from '../../package.json';
-import type { Notifier } from '../grant/request.ts';
 import { TokenVerifier } from '../oidc/verify.ts';
 import { openDatabase } from '../store/database.ts';
 import { openLog } from '../store/log.ts';
+import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
 import type { RelayConfig } from './config.ts';
 import { openDesks } from './desks.ts';
+import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
@@ -20,9 +21,6 @@ export type Relay = {
   /** Ends all connections with a reason, writes what waits, and lets go of the state. */
   stop(): Promise<void>;
 };
-
-/** Until people are told by other means, they find requests with `gate requests list`. */
-const notifier: Notifier = { notify: () => Promise.resolve() };
 
 /** `parserWorker`: the built parser-worker.ts, where this does not run from the build that it stands in. */
 export async function startRelay(config: RelayConfig, log: RelayLog, parserWorker?: URL): Promise<Relay> {
@@ -36,6 +34,13 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     closers.push(() => state.close());
     const database = await openDatabase(state);
     closers.push(() => database.destroy());
+    const notifications = await Notifications.start({
+      sinks: config.notifications,
+      outbox: new Outbox(database),
+      log,
+      relayVersion: version,
+    });
+    closers.push(() => notifications.stop());
     const recorder = await openLog(join(state.path, 'log'));
     closers.push(() => recorder.close());
     const parser = await StatementParser.load(parserWorker);
@@ -43,7 +48,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const verifier = new TokenVerifier(config.issuer);
     const policy = () => config.policy;
     const services = { parser, cancelKeys: new CancelKeys(), log };
-    const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: version });
+    const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
     const shared = { ...desks, config, log, isStopping: () => isStopping };
     const app = createRoutes({ ...shared, verifier, policy, recorder, version });

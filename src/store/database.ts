@@ -1,6 +1,6 @@
 /** Opens the relay's database: the engine, the tables and their migrations. */
 import { join } from 'node:path';
-import type { Kysely, Migration } from 'kysely';
+import type { Generated, Kysely, Migration } from 'kysely';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
@@ -42,6 +42,23 @@ export type Tables = {
     connections: number | null;
     statements: number | null;
     refused: number | null;
+  };
+  outbox: {
+    /** In the order of what happened. */
+    number: Generated<number>;
+    delivery: string;
+    sink: string;
+    event: string;
+    request: string;
+    /** What is sent, to the byte; empty once it is delivered. */
+    body: string;
+    created_at: string;
+    state: 'waiting' | 'delivered' | 'failed';
+    attempts: number;
+    refusals: number;
+    due_at: string;
+    ended_at: string | null;
+    problem: string | null;
   };
 } & RequestTables;
 
@@ -131,4 +148,25 @@ const migrations: Record<string, Migration> = {
     },
   },
   '0002-requests': requestMigration,
+  '0003-outbox': {
+    up: async (database: Kysely<unknown>) => {
+      await database.schema
+        .createTable('outbox')
+        .addColumn('number', 'integer', (column) => column.primaryKey().autoIncrement())
+        .addColumn('delivery', 'text', (column) => column.notNull().unique())
+        .addColumn('sink', 'text', (column) => column.notNull())
+        .addColumn('event', 'text', (column) => column.notNull())
+        .addColumn('request', 'text', (column) => column.notNull())
+        .addColumn('body', 'text', (column) => column.notNull())
+        .addColumn('created_at', 'text', (column) => column.notNull())
+        .addColumn('state', 'text', (column) => column.notNull())
+        .addColumn('attempts', 'integer', (column) => column.notNull())
+        .addColumn('refusals', 'integer', (column) => column.notNull())
+        .addColumn('due_at', 'text', (column) => column.notNull())
+        .addColumn('ended_at', 'text')
+        .addColumn('problem', 'text')
+        .execute();
+      await database.schema.createIndex('outbox_of_sink').on('outbox').columns(['sink', 'state', 'number']).execute();
+    },
+  },
 };
