@@ -6,6 +6,8 @@ const text = (lengthMax: number) => z.string().check(z.minLength(1), z.maxLength
 
 /** Longest reason that is stored and shown. */
 export const reasonLengthMax = 1000;
+/** Longest ticket id. */
+export const ticketLengthMax = 200;
 /** Largest request body that the relay reads. */
 export const requestBytesMax = 16 * 1024;
 
@@ -32,6 +34,14 @@ export const WhoAmI = z.object({
 });
 export type WhoAmI = z.infer<typeof WhoAmI>;
 
+export const PrincipalInfo = z.object({
+  issuer: z.string(),
+  subject: z.string(),
+  name: z.string(),
+  kind: z.enum(['human', 'workload', 'agent']),
+  groups: z.array(z.string()),
+});
+
 export const StatementKind = z.enum(statementKinds);
 
 /** A role of a target that the caller may take. */
@@ -41,6 +51,9 @@ export const RoleInfo = z.object({
   denies: z.array(StatementKind),
   requires: z.array(z.enum(['reason', 'ticket'])),
   durationMaxSeconds: z.number(),
+  /** Whose approval a grant needs, before it is given or (`review`) afterwards. */
+  approval: z.optional(z.object({ by: z.array(z.string()), count: z.number() })),
+  review: z.optional(z.object({ by: z.array(z.string()), count: z.number() })),
 });
 
 /** GET /v1/targets → { targets }: only what the caller may reach. */
@@ -53,12 +66,17 @@ export const TargetInfo = z.object({
 export type TargetInfo = z.infer<typeof TargetInfo>;
 export const TargetList = z.object({ targets: z.array(TargetInfo) });
 
-/** POST /v1/grants. Without `role`, the first role that the caller may take. */
+/**
+ * POST /v1/grants. Without `role`, the first role that the caller may take. With `request`, the approved request that
+ * gives the grant, as it was asked for. Answers 201 with a GrantInfo, or 202 with `{ request }` while it waits for approval.
+ */
 export const GrantRequest = z.strictObject({
   target: text(100),
   role: z.optional(text(100)),
   reason: z.optional(text(reasonLengthMax)),
+  ticket: z.optional(text(ticketLengthMax)),
   durationSeconds: z.optional(z.int().check(z.positive())),
+  request: z.optional(text(100)),
 });
 export type GrantRequest = z.infer<typeof GrantRequest>;
 
@@ -67,6 +85,7 @@ export const GrantInfo = z.object({
   target: z.string(),
   role: z.string(),
   reason: z.optional(z.string()),
+  ticket: z.optional(z.string()),
   createdAt: z.string(),
   expiresAt: z.string(),
 });
@@ -123,14 +142,9 @@ export const SessionSummary = z.object({
   target: z.string(),
   role: z.string(),
   command: z.enum(['connect', 'exec']),
-  principal: z.object({
-    issuer: z.string(),
-    subject: z.string(),
-    name: z.string(),
-    kind: z.enum(['human', 'workload', 'agent']),
-    groups: z.array(z.string()),
-  }),
+  principal: PrincipalInfo,
   reason: z.optional(z.string()),
+  ticket: z.optional(z.string()),
   state: z.enum(['open', 'ended']),
   startedAt: z.string(),
   expiresAt: z.string(),

@@ -11,7 +11,8 @@ const Who = z.object({
 
 const decision = { effect: z.enum(['allow', 'deny']), rule: z.string(), reason: z.string() };
 
-const Parameter = z.nullable(
+/** A bound value as it is kept: text as it is, binary as base64, large and secret ones by size. */
+export const Parameter = z.nullable(
   z.union([z.string(), z.object({ base64: z.string() }), z.object({ bytes: z.number(), sha256: z.optional(z.string()) })]),
 );
 export type Parameter = z.infer<typeof Parameter>;
@@ -46,6 +47,7 @@ const decisionEvents = [
     /** What the vote allows, where it is more than one run: so many uses until a moment. */
     uses: z.optional(z.number()),
     until: z.optional(z.string()),
+    anyParameters: z.optional(z.literal(true)),
   }),
   z.object({ kind: z.literal('request.end'), request: z.string(), state: z.string(), reason: z.optional(z.string()) }),
   z.object({

@@ -11,5 +11,6 @@ export type Account = {
 export const DEMO_ACCOUNTS: readonly Account[] = [
   { name: 'engineer', groups: ['engineering'], fullName: 'Erin Castillo', email: 'erin@example.com' },
   { name: 'dba', groups: ['dba'], fullName: 'Dario Bianchi', email: 'dario@example.com' },
+  { name: 'dba2', groups: ['dba'], fullName: 'Dunja Berg', email: 'dunja@example.com' },
   { name: 'operator', groups: ['operations', 'audit'], fullName: 'Oana Petrescu', email: 'oana@example.com' },
 ];

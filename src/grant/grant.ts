@@ -8,10 +8,16 @@ export type Grant = {
   readonly role: string;
   readonly reason?: string;
   readonly ticket?: string;
+  /** The request that it came of, or by which it is looked at afterwards. */
+  readonly request?: string;
   readonly createdAt: Date;
   /** A hard wall: no connection outlives it, and nothing moves it. */
   readonly expiresAt: Date;
+  readonly revocation?: Revocation;
 };
+
+/** The early end of a grant, which nothing takes back. */
+export type Revocation = { readonly at: Date; readonly by: Principal; readonly reason?: string };
 
 /** One `gate connect` or `gate exec`: the connections behind one tunnel password. */
 export type Session = {
@@ -34,6 +40,14 @@ export type SessionEnd = { readonly at: Date; readonly reason: string; readonly 
 export interface GrantStore {
   saveGrant(grant: Grant): Promise<void>;
   loadGrant(id: string): Promise<Grant | undefined>;
+  /** False when it is revoked already or unknown; then nothing changes. */
+  revokeGrant(id: string, revocation: Revocation): Promise<boolean>;
+  /** Newest first. `principal` narrows to one owner, `idPrefix` to ids that start so. */
+  listGrants(filter: {
+    readonly principal?: Pick<Principal, 'issuer' | 'subject'>;
+    readonly idPrefix?: string;
+    readonly limit: number;
+  }): Promise<Grant[]>;
   saveSession(session: Session): Promise<void>;
   /** By whole id. */
   loadSession(id: string): Promise<Session | undefined>;

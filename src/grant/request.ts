@@ -18,7 +18,12 @@ export type Approval = {
   readonly decision: 'approve' | 'deny';
   readonly reason?: string;
   readonly at: Date;
+  /** On a statement: how far the approval shall reach, where it is more than one run of it as it stands. */
+  readonly allows?: Allowance;
 };
+
+/** So many runs of one text until a moment; with the parameters as they were, or with any. */
+export type Allowance = { readonly uses: number; readonly until: Date; readonly anyParameters: boolean };
 
 /** `used`: what was approved has been used up. */
 export type RequestState = 'pending' | 'approved' | 'denied' | 'withdrawn' | 'expired' | 'used';
@@ -36,7 +41,7 @@ export type AccessRequest = {
   /** The rule of the policy that asks for approval. */
   readonly rule: string;
   readonly createdAt: Date;
-  /** When it stops waiting. */
+  /** When it stops waiting: for votes as long as it is pending, for its use once it is approved. */
   readonly expiresAt: Date;
   readonly state: RequestState;
   readonly votes: readonly Approval[];

@@ -18,7 +18,7 @@ export type IssuerSettings = {
   readonly tokenType?: 'at+jwt' | undefined;
 };
 
-export type VerifiedToken = { readonly principal: Principal; readonly expiresAt: Date };
+export type VerifiedToken = { readonly principal: Principal; readonly issuedAt: Date; readonly expiresAt: Date };
 
 /** Longest token that is looked at. */
 export const tokenLengthMax = 16 * 1024;
@@ -105,6 +105,7 @@ export class TokenVerifier {
         name: typeof name === 'string' && name !== '' ? name : sub,
         groups: groups as string[],
       },
+      issuedAt: new Date(iat * 1000),
       expiresAt: new Date(exp * 1000),
     };
   }

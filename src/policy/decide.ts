@@ -37,7 +37,7 @@ export type AdmissionRequest = {
 
 /**
  * The role for a new grant. Fails with `target-unknown` when the principal may take no role there: whether the target
- * exists is not told to those who may not reach it. Fails with `denied` or `reason-required` else. Whether the role needs
+ * exists is not told to those who may not reach it. Fails with `denied`, `reason-required` or `ticket-required` else. Whether the role needs
  * approval first, or a review afterwards, stands in the role.
  */
 export function admit(policy: Policy, principal: Principal, request: AdmissionRequest, now: Date): Role {
@@ -66,10 +66,10 @@ function checkSaid(role: Role, target: string, { reason, ticket }: AdmissionRequ
     throw new GateError('reason-required', `${target} asks for a reason`, { rule, hint: 'Say why with --reason "…".' });
   }
   if (role.require.includes('ticket') && !ticket?.trim()) {
-    throw new GateError('reason-required', `${target} asks for a ticket`, { rule, hint: 'Say which with --ticket ID.' });
+    throw new GateError('ticket-required', `${target} asks for a ticket`, { rule, hint: 'Say which with --ticket ID.' });
   }
   if (ticket !== undefined && role.ticketPattern?.matches(ticket) === false) {
-    throw new GateError('reason-required', `"${ticket}" does not look like a ticket for ${target}`, {
+    throw new GateError('ticket-required', `"${ticket}" does not look like a ticket for ${target}`, {
       rule: `${target}/${role.name}/ticket`,
       hint: `It must match ${role.ticketPattern.source}.`,
     });

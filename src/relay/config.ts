@@ -5,8 +5,10 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod/mini';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { IssuerSettings } from '../oidc/verify.ts';
+import { Duration } from '../policy/policy-file.ts';
 import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
+import { loadSinks, SinkEntry, sinksMax, type Sink } from './sinks.ts';
 
 const text = z.string().check(z.minLength(1));
 const Port = z.int().check(z.minimum(0), z.maximum(65535));
@@ -42,8 +44,11 @@ const File = z.strictObject({
     tokenType: z.optional(z.literal('at+jwt')),
     groupsClaim: z._default(text, 'groups'),
     nameClaim: z._default(text, 'preferred_username'),
+    /** How old a token may be with which something is asked for or decided: its groups are as old. */
+    groupsMaxAge: z._default(Duration, 300),
   }),
   targets: z.record(Name, Target),
+  notifications: z._default(z.array(SinkEntry).check(z.maxLength(sinksMax)), []),
 });
 
 export type Target = {
@@ -63,11 +68,18 @@ export type RelayConfig = {
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly stateDirectory: string;
-  readonly issuer: IssuerSettings & { readonly clientId: string; readonly resource?: string; readonly scopes: readonly string[] };
+  readonly issuer: IssuerSettings & {
+    readonly clientId: string;
+    readonly resource?: string;
+    readonly scopes: readonly string[];
+    /** In seconds. */
+    readonly groupsMaxAge: number;
+  };
   readonly targets: ReadonlyMap<string, Target>;
   readonly policyFile: string;
   /** As the file was when the configuration was loaded. */
   readonly policy: Policy;
+  readonly notifications: readonly Sink[];
   /** What works but should be looked at, for `gate relay check` and the log. */
   readonly warnings: readonly string[];
 };
@@ -80,6 +92,10 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
   const policy = parsePolicy(await read(policyFile, 'policy'), policyFile);
   const targets = new Map<string, Target>();
   for (const [name, target] of Object.entries(config.targets)) targets.set(name, await loadTarget(name, target, base));
+  const notifications = await loadSinks(config.notifications, {
+    fromFile: async (name, what) => (await readSecret(resolve(base, name), what)).replace(/\r?\n$/, ''),
+    fromEnvironment: readEnvironment,
+  });
   const { tls, issuer } = config;
   const listen = parseListen(config.listen);
   return {
@@ -89,7 +105,8 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     targets,
     policyFile,
     policy,
-    warnings: warningsOf(listen, tls !== undefined, policy, targets),
+    notifications,
+    warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...sinkWarningsOf(notifications, targets)],
     ...(tls && {
       tls: {
         cert: await read(resolve(base, tls.certificateFile), 'certificate'),
@@ -108,7 +125,7 @@ async function loadTarget(name: string, target: z.infer<typeof Target>, base: st
     passwordFile !== undefined
       ? (await readSecret(resolve(base, passwordFile), `password of target ${name}`)).replace(/\r?\n$/, '')
       : passwordEnv !== undefined
-        ? readEnvironment(passwordEnv, name)
+        ? readEnvironment(passwordEnv, `password of target ${name}`)
         : undefined;
   return {
     name,
@@ -118,9 +135,9 @@ async function loadTarget(name: string, target: z.infer<typeof Target>, base: st
   };
 }
 
-function readEnvironment(variable: string, target: string): string {
+function readEnvironment(variable: string, what: string): string {
   const value = process.env[variable];
-  if (!value) throw new GateError('config-invalid', `target ${target}: the environment variable ${variable} is not set`);
+  if (!value) throw new GateError('config-invalid', `the ${what}: the environment variable ${variable} is not set`);
   return value;
 }
 
@@ -170,6 +187,12 @@ function warningsOf(
     if (tls === 'disable' && !isLoopback(host)) warnings.push(`target "${name}" at ${host} is reached without TLS`);
   }
   return warnings;
+}
+
+function sinkWarningsOf(sinks: readonly Sink[], targets: ReadonlyMap<string, Target>): string[] {
+  return sinks.flatMap(({ name, targets: told = [] }) =>
+    told.filter((target) => !targets.has(target)).map((target) => `notification "${name}" is for a target "${target}" that is not configured`),
+  );
 }
 
 export function isLoopback(host: string): boolean {

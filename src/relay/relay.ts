@@ -1,20 +1,20 @@
 /** Puts the service together: state, record, parser, sessions, server; and takes it apart in the reverse order. */
 import { join } from 'node:path';
 import { version } from '../../package.json';
-import { GateError } from '../errors/errors.ts';
 import { TokenVerifier } from '../oidc/verify.ts';
 import { openDatabase } from '../store/database.ts';
-import { SqliteGrantStore } from '../store/grants.ts';
 import { openLog } from '../store/log.ts';
+import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
 import type { RelayConfig } from './config.ts';
+import { openDesks } from './desks.ts';
+import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
 import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
 import { startServer } from './server.ts';
-import { Sessions } from './sessions.ts';
 
 export type Relay = {
   readonly url: string;
@@ -37,6 +37,13 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     closers.push(() => state.close());
     const database = await openDatabase(state);
     closers.push(() => database.destroy());
+    const notifications = await Notifications.start({
+      sinks: config.notifications,
+      outbox: new Outbox(database),
+      log,
+      relayVersion: version,
+    });
+    closers.push(() => notifications.stop());
     const recorder = await openLog(join(state.path, 'log'));
     closers.push(() => recorder.close());
     const parser = await StatementParser.load(parserWorker);
@@ -45,16 +52,12 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
     closers.push(async () => policies.close());
     const policy = () => policies.current;
-    const sessions = await Sessions.load({
-      config,
-      store: new SqliteGrantStore(database),
-      recorder,
-      services: { policy, parser, cancelKeys: new CancelKeys(), log },
-      relayVersion: version,
-    });
-    closers.push(() => sessions.stop(new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' })));
-    const shared = { config, verifier, sessions, log, isStopping: () => isStopping };
-    const app = createRoutes({ ...shared, policies, recorder, version });
+    const catalogOf = () => ({ current: undefined, searchPath: undefined, refresh: async () => undefined });
+    const services = { parser, cancelKeys: new CancelKeys(), catalogOf, log };
+    const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
+    closers.push(() => desks.stop());
+    const shared = { ...desks, config, log, isStopping: () => isStopping };
+    const app = createRoutes({ ...shared, verifier, policies, recorder, version });
     const server = await startServer({ ...shared, app });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
     closers.splice(-1, 0, () => server.close());

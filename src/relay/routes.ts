@@ -1,28 +1,30 @@
 /** The HTTP API: what each path takes and answers. Every request but the public ones carries an access token. */
 import { Hono, type Context } from 'hono';
-import type * as z from 'zod/mini';
 import {
-  GrantRequest,
-  requestBytesMax,
   SessionRequest,
-  type ErrorBody,
-  type GrantInfo,
   type RelayInfo,
   type TargetInfo,
   type WhoAmI,
 } from '../api/api.ts';
 import type { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
-import type { Grant } from '../grant/grant.ts';
-import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
+import type { TokenVerifier } from '../oidc/verify.ts';
+import type { ApprovalRule } from '../grant/request.ts';
 import { rolesFor } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { PolicySource } from './policy-source.ts';
+import { describeApprovers } from '../policy/vote.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
 import type { Log } from '../store/log.ts';
+import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
+import { errorBody, readBody, readLimit } from './exchange.ts';
+import type { Grants } from './grants.ts';
 import type { RelayLog } from './relay-log.ts';
+import type { RequestReader } from './request-reader.ts';
+import { addRequestRoutes } from './request-routes.ts';
+import type { Requests } from './requests.ts';
 import type { Sessions } from './sessions.ts';
 
 const listLimitMax = 1000;
@@ -31,7 +33,11 @@ export type RoutesOptions = {
   readonly config: RelayConfig;
   readonly policies: PolicySource;
   readonly verifier: TokenVerifier;
+  readonly callers: Callers;
   readonly sessions: Sessions;
+  readonly requests: Requests;
+  readonly reader: RequestReader;
+  readonly grants: Grants;
   readonly recorder: Log;
   readonly log: RelayLog;
   readonly version: string;
@@ -41,7 +47,7 @@ export type RoutesOptions = {
 export function createRoutes(options: RoutesOptions): Hono {
   const { config, verifier, sessions, recorder, log } = options;
   const app = new Hono();
-  const caller = (context: Context) => authenticateHeader(verifier, context.req.header('authorization'));
+  const caller = (context: Context) => options.callers.authenticate(context.req.header('authorization'));
 
   app.get('/livez', (context) => context.text('ok\n'));
   app.get('/readyz', async (context) => {
@@ -66,12 +72,6 @@ export function createRoutes(options: RoutesOptions): Hono {
     const { principal } = await caller(context);
     return context.json({ targets: targetsFor(config, options.policies.current, principal) });
   });
-  app.post('/v1/grants', async (context) => {
-    const { principal } = await caller(context);
-    const grant = await sessions.createGrant(principal, await readBody(context, GrantRequest));
-    log.info({ grant: grant.id, target: grant.target, role: grant.role, subject: principal.subject }, 'grant given');
-    return context.json(grantInfo(grant), 201);
-  });
   app.post('/v1/sessions', async (context) => {
     const { principal } = await caller(context);
     const session = await sessions.open(principal, await readBody(context, SessionRequest));
@@ -80,9 +80,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   });
   app.get('/v1/sessions', async (context) => {
     const { principal } = await caller(context);
-    const asked = Number(context.req.query('limit') ?? 50);
-    if (!Number.isInteger(asked) || asked < 1) throw new GateError('usage', 'limit must be a positive whole number');
-    return context.json({ sessions: await sessions.list(principal, Math.min(asked, listLimitMax)) });
+    return context.json({ sessions: await sessions.list(principal, readLimit(context, listLimitMax)) });
   });
   app.get('/v1/sessions/:id', async (context) => {
     const { principal } = await caller(context);
@@ -103,6 +101,8 @@ export function createRoutes(options: RoutesOptions): Hono {
     return context.body(null, 204);
   });
 
+  addRequestRoutes(app, options);
+
   app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));
   app.onError((error, context) => {
     const known = error instanceof GateError ? error : new GateError('internal', 'the relay failed on this request');
@@ -121,54 +121,8 @@ async function* encodeEntries(entries: AsyncIterable<AuditEntry>): AsyncGenerato
   }
 }
 
-/** The caller of a request. Fails with `login-required`. */
-export async function authenticateHeader(verifier: TokenVerifier, header: string | undefined): Promise<VerifiedToken> {
-  const token = /^Bearer ([\w.~+/=-]+)$/i.exec(header ?? '')?.[1];
-  if (token === undefined) throw new GateError('login-required', 'the request carries no access token', { hint: 'Run gate login.' });
-  return verifier.verify(token);
-}
-
-export function errorBody(error: GateError): ErrorBody {
-  const { code, message, hint, rule, requestId } = error;
-  return {
-    error: {
-      code,
-      message,
-      ...(hint !== undefined && { hint }),
-      ...(rule !== undefined && { rule }),
-      ...(requestId !== undefined && { requestId }),
-    },
-  };
-}
-
 function sendError(context: Context, error: GateError): Response {
   return context.json(errorBody(error), error.httpStatus as 400);
-}
-
-async function readBody<Schema extends z.ZodMiniType>(context: Context, schema: Schema): Promise<z.infer<Schema>> {
-  const text = await readLimited(context.req.raw);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new GateError('usage', 'the request body is not JSON');
-  }
-  const result = schema.safeParse(json);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new GateError('usage', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'is not valid'}`);
-}
-
-/** At most `requestBytesMax` are read, whatever the headers claim. */
-async function readLimited(request: Request): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
-    length += chunk.length;
-    if (length > requestBytesMax) throw new GateError('too-large', `the request body is larger than ${requestBytesMax} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function relayInfo({ issuer }: RelayConfig, version: string): RelayInfo {
@@ -190,19 +144,13 @@ function targetsFor(config: RelayConfig, policy: Policy, principal: Principal): 
       denies: statementKinds.filter((kind) => !role.allow.includes(kind)),
       requires: [...role.require],
       durationMaxSeconds: role.maxDuration,
+      ...(role.approval && { approval: approvalInfo(policy, role.approval) }),
+      ...(role.review && { review: approvalInfo(policy, role.review) }),
     }));
     return roles.length === 0 ? [] : [{ name, database, roles, ...(description !== undefined && { description }) }];
   });
 }
 
-function grantInfo(grant: Grant): GrantInfo {
-  const { id, target, role, reason } = grant;
-  return {
-    id,
-    target,
-    role,
-    ...(reason !== undefined && { reason }),
-    createdAt: grant.createdAt.toISOString(),
-    expiresAt: grant.expiresAt.toISOString(),
-  };
+function approvalInfo(policy: Policy, { by, count }: ApprovalRule): { by: string[]; count: number } {
+  return { by: by.map((name) => describeApprovers(policy, [name])), count };
 }

@@ -7,13 +7,13 @@ import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { GateError } from '../errors/errors.ts';
-import type { TokenVerifier } from '../oidc/verify.ts';
 import { socketOptions, Tunnel } from '../tunnel/tunnel.ts';
+import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import { Connection } from './connection.ts';
+import { errorBody } from './exchange.ts';
 import type { LiveSession } from './live-session.ts';
 import type { RelayLog } from './relay-log.ts';
-import { authenticateHeader, errorBody } from './routes.ts';
 import type { Sessions } from './sessions.ts';
 
 /** Room for a token of the longest kind that is accepted, and the rest. */
@@ -31,7 +31,7 @@ export type ServerOptions = {
   readonly config: RelayConfig;
   readonly app: Hono;
   readonly sessions: Sessions;
-  readonly verifier: TokenVerifier;
+  readonly callers: Callers;
   readonly log: RelayLog;
   readonly isStopping: () => boolean;
 };
@@ -91,7 +91,7 @@ async function openTunnel(options: ServerOptions, request: IncomingMessage): Pro
   }
   const id = /^\/v1\/sessions\/([\w-]{1,100})\/tunnel$/.exec(request.url ?? '')?.[1];
   if (id === undefined) throw new GateError('not-found', `there is no tunnel at ${request.url?.replace(/\?.*/s, '').slice(0, 200)}`);
-  const { principal } = await authenticateHeader(options.verifier, request.headers.authorization);
+  const { principal } = await options.callers.authenticate(request.headers.authorization);
   return options.sessions.forTunnel(principal, id);
 }
 

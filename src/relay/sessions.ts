@@ -1,20 +1,19 @@
 /** All grants and sessions of this relay: made, found again after a restart, and ended at the wall of their grant. */
-import { randomBytes } from 'node:crypto';
 import type { SessionInfo, SessionRequest, SessionSummary } from '../api/api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, GrantStore, Session } from '../grant/grant.ts';
-import { admit, isAuditor } from '../policy/decide.ts';
+import { isAuditor } from '../policy/decide.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
 import type { RelayConfig } from './config.ts';
+import { Deadlines } from './deadlines.ts';
+import { createId } from './ids.ts';
 import { Journal } from './journal.ts';
 import { LiveSession, type SessionServices } from './live-session.ts';
 
 /** Open sessions of one principal at a time. */
 export const sessionsPerPrincipalMax = 50;
-/** setTimeout cannot wait longer than this. */
-const timerMaxMs = 0x7fffffff;
 /** How often the end of a session is stored again when the state could not be written. */
 const storeRetryMs = 1000;
 
@@ -29,7 +28,8 @@ export type SessionsOptions = {
 export class Sessions {
   readonly #options: SessionsOptions;
   readonly #live = new Map<string, LiveSession>();
-  readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #walls = new Deadlines((id) => void this.#onWall(id));
+  readonly #retries = new Map<string, NodeJS.Timeout>();
   #isStopped = false;
 
   private constructor(options: SessionsOptions) {
@@ -43,37 +43,6 @@ export class Sessions {
     return sessions;
   }
 
-  async createGrant(
-    principal: Principal,
-    request: { target: string; role?: string | undefined; reason?: string | undefined; durationSeconds?: number | undefined },
-  ): Promise<Grant> {
-    const { config, services, store } = this.#options;
-    const role = admit(services.policy(), principal, request, new Date());
-    if (!config.targets.has(request.target)) {
-      throw new GateError('target-unknown', `the target "${request.target}" is not configured on this relay`);
-    }
-    const seconds = request.durationSeconds ?? Math.min(3600, role.maxDuration);
-    if (seconds > role.maxDuration) {
-      throw new GateError('denied', `a grant for ${request.target} lasts at most ${role.maxDuration} seconds`, {
-        rule: `${request.target}/${role.name}/maxDuration`,
-        hint: `Ask with --duration ${role.maxDuration}s or less.`,
-      });
-    }
-    const createdAt = new Date();
-    const reason = request.reason?.trim();
-    const grant: Grant = {
-      id: createId('g'),
-      principal,
-      target: request.target,
-      role: role.name,
-      ...(reason && { reason }),
-      createdAt,
-      expiresAt: new Date(createdAt.getTime() + seconds * 1000),
-    };
-    await store.saveGrant(grant);
-    return grant;
-  }
-
   /** Opens a session on a grant of the caller's own. It is on record before it exists. */
   async open(principal: Principal, request: SessionRequest): Promise<SessionInfo> {
     const { store, recorder, services, relayVersion } = this.#options;
@@ -81,6 +50,8 @@ export class Sessions {
     if (grant === undefined || !isSamePrincipal(grant.principal, principal)) {
       throw new GateError('not-found', `you have no grant "${request.grant}"`);
     }
+    const over = revokedError(grant);
+    if (over !== undefined) throw over;
     parseVerifier(request.verifier);
     const open = await store.listSessions({ principal, isOpen: true, limit: sessionsPerPrincipalMax });
     if (open.length >= sessionsPerPrincipalMax) {
@@ -105,6 +76,7 @@ export class Sessions {
         role: grant.role,
         grant: grant.id,
         ...(grant.reason !== undefined && { reason: grant.reason }),
+        ...(grant.ticket !== undefined && { ticket: grant.ticket }),
         expiresAt: grant.expiresAt.toISOString(),
         command: session.command,
         policy: policy().digest,
@@ -113,6 +85,12 @@ export class Sessions {
     ]);
     await store.saveSession(session);
     this.#admitLive(session, live);
+    // A grant that was revoked meanwhile ended the sessions that were there; this one it could not know of.
+    const revoked = revokedError(await store.loadGrant(grant.id));
+    if (revoked !== undefined) {
+      await this.end(session.id, revoked);
+      throw revoked;
+    }
     return {
       id: session.id,
       grant: grant.id,
@@ -143,11 +121,20 @@ export class Sessions {
     const live = this.#live.get(id);
     if (live === undefined) return;
     this.#live.delete(id);
-    clearTimeout(this.#timers.get(id));
-    this.#timers.delete(id);
+    this.#walls.clear(id);
     await live.end(error);
     await live.journal.note({ kind: 'session.close', reason: error.message });
     await this.#storeEnd(id, { at: new Date(), reason: error.message });
+  }
+
+  /** Ends every session of a grant at once. */
+  async endGrant(grant: string, error: GateError): Promise<void> {
+    const sessions = [...this.#live.values()].filter((live) => live.grant.id === grant);
+    await Promise.all(sessions.map((live) => this.end(live.id, error)));
+  }
+
+  openCount(grant: string): number {
+    return [...this.#live.values()].filter((live) => live.grant.id === grant).length;
   }
 
   /** Nothing waits for this: the session has ended already, and a state that cannot be written now can be later. */
@@ -155,17 +142,19 @@ export class Sessions {
     const { store, recorder, services } = this.#options;
     try {
       await store.endSession(id, { ...end, counts: recorder.counts(id) });
+      this.#retries.delete(id);
     } catch (error) {
       services.log.error({ err: error, session: id }, 'the end of the session could not be stored');
-      if (!this.#isStopped) this.#timers.set(id, setTimeout(() => void this.#storeEnd(id, end), storeRetryMs).unref());
+      if (!this.#isStopped) this.#retries.set(id, setTimeout(() => void this.#storeEnd(id, end), storeRetryMs).unref());
     }
   }
 
   /** Ends all connections; the sessions stay open, so that clients come back after a restart. */
   async stop(error: GateError): Promise<void> {
     this.#isStopped = true;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
-    this.#timers.clear();
+    this.#walls.stop();
+    for (const timer of this.#retries.values()) clearTimeout(timer);
+    this.#retries.clear();
     await Promise.all([...this.#live.values()].map((live) => live.endConnections(error)));
   }
 
@@ -204,6 +193,7 @@ export class Sessions {
       command: session.command,
       principal: { ...grant.principal, groups: [...grant.principal.groups] },
       ...(grant.reason !== undefined && { reason: grant.reason }),
+      ...(grant.ticket !== undefined && { ticket: grant.ticket }),
       state: end === undefined ? 'open' : 'ended',
       startedAt: session.startedAt.toISOString(),
       expiresAt: grant.expiresAt.toISOString(),
@@ -218,7 +208,8 @@ export class Sessions {
     if (!this.#options.config.targets.has(session.grant.target)) return;
     const live = this.#createLive(session);
     this.#admitLive(session, live);
-    if (new Date() >= session.grant.expiresAt) await this.end(session.id, expired(session.grant));
+    const error = revokedError(session.grant) ?? (new Date() >= session.grant.expiresAt ? expired(session.grant) : undefined);
+    if (error !== undefined) await this.end(session.id, error);
   }
 
   #createLive(session: Session, waitSeconds?: number): LiveSession {
@@ -231,32 +222,27 @@ export class Sessions {
 
   #admitLive(session: Session, live: LiveSession): void {
     this.#live.set(session.id, live);
-    this.#armTimer(session);
+    this.#walls.set(session.id, session.grant.expiresAt);
   }
 
-  #armTimer(session: Session): void {
-    const left = session.grant.expiresAt.getTime() - Date.now();
-    const timer = setTimeout(
-      () => {
-        if (left > timerMaxMs) this.#armTimer(session);
-        else void this.end(session.id, expired(session.grant));
-      },
-      Math.max(0, Math.min(left, timerMaxMs)),
-    );
-    this.#timers.set(session.id, timer.unref());
+  async #onWall(id: string): Promise<void> {
+    const live = this.#live.get(id);
+    if (live !== undefined) await this.end(id, expired(live.grant));
   }
+}
+
+/** Undefined for a grant that is not revoked. */
+export function revokedError(grant: Grant | undefined): GateError | undefined {
+  if (grant?.revocation === undefined) return undefined;
+  const { by, at, reason } = grant.revocation;
+  const why = reason === undefined ? '' : `: ${reason}`;
+  return new GateError('grant-revoked', `the grant was revoked by ${by.name} at ${at.toISOString()}${why}`);
 }
 
 function expired(grant: Grant): GateError {
   return new GateError('grant-expired', `the grant expired at ${grant.expiresAt.toISOString()}`, {
     hint: 'Run gate connect again for a new grant.',
   });
-}
-
-/** 60 random bits in Crockford's base 32 without vowels, so that no id spells a word. */
-function createId(prefix: string): string {
-  const alphabet = '0123456789bcdfghjkmnpqrstvwxyz23';
-  return `${prefix}_${[...randomBytes(12)].map((byte) => alphabet[byte % 32]).join('')}`;
 }
 
 /** The user name for clients: what people recognise, in characters that need no quoting in any shell or URL. */

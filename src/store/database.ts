@@ -1,9 +1,10 @@
 /** Opens the relay's database: the engine, the tables and their migrations. */
 import { join } from 'node:path';
-import type { Kysely, Migration } from 'kysely';
+import type { Generated, Kysely, Migration } from 'kysely';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
+import { requestMigration, type RequestTables } from './request-tables.ts';
 import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
 import type { StateDirectory } from './state-directory.ts';
 
@@ -22,6 +23,12 @@ export type Tables = {
     reason: string | null;
     created_at: string;
     expires_at: string;
+    ticket: string | null;
+    request_id: string | null;
+    revoked_at: string | null;
+    /** A Principal, as JSON. */
+    revoked_by: string | null;
+    revoke_reason: string | null;
   };
   sessions: {
     id: string;
@@ -36,7 +43,24 @@ export type Tables = {
     statements: number | null;
     refused: number | null;
   };
-};
+  outbox: {
+    /** In the order of what happened. */
+    number: Generated<number>;
+    delivery: string;
+    sink: string;
+    event: string;
+    request: string;
+    /** What is sent, to the byte; empty once it is delivered. */
+    body: string;
+    created_at: string;
+    state: 'waiting' | 'delivered' | 'failed';
+    attempts: number;
+    refusals: number;
+    due_at: string;
+    ended_at: string | null;
+    problem: string | null;
+  };
+} & RequestTables;
 
 export type Database = Kysely<Tables>;
 
@@ -121,6 +145,28 @@ const migrations: Record<string, Migration> = {
       for (const [name, table, columns] of indexes) {
         await database.schema.createIndex(name).on(table).columns([...columns]).execute();
       }
+    },
+  },
+  '0002-requests': requestMigration,
+  '0003-outbox': {
+    up: async (database: Kysely<unknown>) => {
+      await database.schema
+        .createTable('outbox')
+        .addColumn('number', 'integer', (column) => column.primaryKey().autoIncrement())
+        .addColumn('delivery', 'text', (column) => column.notNull().unique())
+        .addColumn('sink', 'text', (column) => column.notNull())
+        .addColumn('event', 'text', (column) => column.notNull())
+        .addColumn('request', 'text', (column) => column.notNull())
+        .addColumn('body', 'text', (column) => column.notNull())
+        .addColumn('created_at', 'text', (column) => column.notNull())
+        .addColumn('state', 'text', (column) => column.notNull())
+        .addColumn('attempts', 'integer', (column) => column.notNull())
+        .addColumn('refusals', 'integer', (column) => column.notNull())
+        .addColumn('due_at', 'text', (column) => column.notNull())
+        .addColumn('ended_at', 'text')
+        .addColumn('problem', 'text')
+        .execute();
+      await database.schema.createIndex('outbox_of_sink').on('outbox').columns(['sink', 'state', 'number']).execute();
     },
   },
 };

@@ -1,8 +1,9 @@
 /** Grants and sessions in SQLite. */
-import type { ExpressionBuilder, Selectable } from 'kysely';
+import type { ExpressionBuilder, ReferenceExpression, Selectable } from 'kysely';
 import * as z from 'zod/mini';
-import type { Grant, GrantStore, Session, SessionEnd } from '../grant/grant.ts';
+import type { Grant, GrantStore, Revocation, Session, SessionEnd } from '../grant/grant.ts';
 import type { Database, Tables } from './database.ts';
+import { StoredPrincipal } from './request-tables.ts';
 
 export class SqliteGrantStore implements GrantStore {
   readonly #database: Database;
@@ -11,7 +12,7 @@ export class SqliteGrantStore implements GrantStore {
     this.#database = database;
   }
 
-  /** A grant never changes: saving an id a second time fails. */
+  /** Saving an id a second time fails: but for its revocation, a grant never changes. */
   async saveGrant(grant: Grant): Promise<void> {
     await this.#database.insertInto('grants').values(grantRow(grant)).execute();
   }
@@ -19,6 +20,25 @@ export class SqliteGrantStore implements GrantStore {
   async loadGrant(id: string): Promise<Grant | undefined> {
     const row = await this.#database.selectFrom('grants').selectAll().where('id', '=', id).executeTakeFirst();
     return row && toGrant(row);
+  }
+
+  async revokeGrant(id: string, revocation: Revocation): Promise<boolean> {
+    const result = await this.#database
+      .updateTable('grants')
+      .set(revocationColumns(revocation))
+      .where('id', '=', id)
+      .where('revoked_at', 'is', null)
+      .executeTakeFirst();
+    return result.numUpdatedRows > 0n;
+  }
+
+  async listGrants({ principal, idPrefix, limit }: Parameters<GrantStore['listGrants']>[0]): Promise<Grant[]> {
+    let query = this.#database.selectFrom('grants').selectAll().orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit);
+    if (principal !== undefined) {
+      query = query.where('issuer', '=', principal.issuer).where('subject', '=', principal.subject);
+    }
+    if (idPrefix !== undefined && idPrefix !== '') query = query.where((where) => startsWith(where, 'grants.id', idPrefix));
+    return (await query.execute()).map(toGrant);
   }
 
   /** The session's grant has been saved before; saving an id a second time fails. */
@@ -47,7 +67,7 @@ export class SqliteGrantStore implements GrantStore {
     if (principal !== undefined) {
       query = query.where('issuer', '=', principal.issuer).where('subject', '=', principal.subject);
     }
-    if (idPrefix !== undefined && idPrefix !== '') query = query.where((where) => startsWith(where, idPrefix));
+    if (idPrefix !== undefined && idPrefix !== '') query = query.where((where) => startsWith(where, 'sessions.id', idPrefix));
     if (isOpen !== undefined) query = query.where('ended_at', isOpen ? 'is' : 'is not', null);
     return (await query.execute()).map(toSession);
   }
@@ -62,9 +82,13 @@ export class SqliteGrantStore implements GrantStore {
 }
 
 /** Neither `like`, whose wildcards a prefix could hold, nor a range, which depends on the collation. */
-function startsWith(where: ExpressionBuilder<Tables, 'sessions'>, prefix: string) {
+export function startsWith<T extends keyof Tables>(
+  where: ExpressionBuilder<Tables, T>,
+  column: ReferenceExpression<Tables, T>,
+  prefix: string,
+) {
   const length = Array.from(prefix).length;
-  return where(where.fn('substr', ['sessions.id', where.val(1), where.val(length)]), '=', prefix);
+  return where(where.fn('substr', [column, where.val(1), where.val(length)]), '=', prefix);
 }
 
 const Groups = z.array(z.string());
@@ -72,7 +96,7 @@ const Groups = z.array(z.string());
 type GrantRow = Selectable<Tables['grants']>;
 type SessionRow = Selectable<Tables['sessions']>;
 
-function grantRow(grant: Grant): GrantRow {
+export function grantRow(grant: Grant): GrantRow {
   const { principal } = grant;
   return {
     id: grant.id,
@@ -86,6 +110,17 @@ function grantRow(grant: Grant): GrantRow {
     reason: grant.reason ?? null,
     created_at: grant.createdAt.toISOString(),
     expires_at: grant.expiresAt.toISOString(),
+    ticket: grant.ticket ?? null,
+    request_id: grant.request ?? null,
+    ...revocationColumns(grant.revocation),
+  };
+}
+
+function revocationColumns(revocation: Revocation | undefined) {
+  return {
+    revoked_at: revocation?.at.toISOString() ?? null,
+    revoked_by: revocation === undefined ? null : JSON.stringify(revocation.by),
+    revoke_reason: revocation?.reason ?? null,
   };
 }
 
@@ -102,8 +137,17 @@ function toGrant(row: GrantRow): Grant {
     target: row.target,
     role: row.role,
     ...(row.reason !== null && { reason: row.reason }),
+    ...(row.ticket !== null && { ticket: row.ticket }),
+    ...(row.request_id !== null && { request: row.request_id }),
     createdAt: new Date(row.created_at),
     expiresAt: new Date(row.expires_at),
+    ...(row.revoked_at !== null && {
+      revocation: {
+        at: new Date(row.revoked_at),
+        by: StoredPrincipal.parse(JSON.parse(row.revoked_by ?? '')),
+        ...(row.revoke_reason !== null && { reason: row.revoke_reason }),
+      },
+    }),
   };
 }
 

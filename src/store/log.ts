@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { AuditEntry, Event } from '../audit/entry.ts';
+import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
 import { ChainChecker, formatLine, parseLine, type FramedLine, type LogLine } from '../audit/line.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import { formatSegmentHeader, segmentName, type SegmentEnd } from '../audit/segment.ts';
@@ -202,7 +202,8 @@ class FileLog implements Log {
 
   openSessions(): string[] {
     const open = [...this.#sessions.values()].filter(({ durable }) => durable.seq > 0 && !durable.isClosed);
-    return open.map(({ id }) => id);
+    // What is decided beside the sessions is never over.
+    return open.map(({ id }) => id).filter((id) => id !== decisionsChain);
   }
 
   entries(session: string): AsyncIterable<AuditEntry> {

@@ -15,18 +15,16 @@ import { createIo, type IoStreams } from '../../src/cli/io.ts';
 import type { Check } from '../../src/client/checks.ts';
 import { loadClientConfig } from '../../src/client/config.ts';
 import { createRelayClient } from '../../src/client/relay-client.ts';
-import { GateError } from '../../src/errors/errors.ts';
 import { TokenVerifier } from '../../src/oidc/verify.ts';
 import { CancelKeys } from '../../src/relay/cancel-keys.ts';
 import { loadRelayConfig } from '../../src/relay/config.ts';
+import { openDesks } from '../../src/relay/desks.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
 import { PolicySource } from '../../src/relay/policy-source.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { createRoutes } from '../../src/relay/routes.ts';
 import { startServer } from '../../src/relay/server.ts';
-import { Sessions } from '../../src/relay/sessions.ts';
 import { openDatabase } from '../../src/store/database.ts';
-import { SqliteGrantStore } from '../../src/store/grants.ts';
 import { openLog } from '../../src/store/log.ts';
 import { openStateDirectory } from '../../src/store/state-directory.ts';
 
@@ -192,14 +190,17 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const parser = await StatementParser.load();
   const verifier = new TokenVerifier(config.issuer);
   const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
-  const services = { policy: () => policies.current, parser, cancelKeys: new CancelKeys(), log };
-  const sessions = await Sessions.load({ config, store: new SqliteGrantStore(database), recorder, services, relayVersion: '0' });
-  const shared = { config, verifier, sessions, log, isStopping };
-  const server = await startServer({ ...shared, app: createRoutes({ ...shared, policies, recorder, version: '0' }) });
+  const catalogOf = () => ({ current: undefined, searchPath: undefined, refresh: async () => undefined });
+  const services = { parser, cancelKeys: new CancelKeys(), catalogOf, log };
+  const notifier = { notify: () => Promise.resolve() };
+  const policy = () => policies.current;
+  const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: '0' });
+  const shared = { ...desks, config, log, isStopping };
+  const server = await startServer({ ...shared, app: createRoutes({ ...shared, verifier, policies, recorder, version: '0' }) });
   return {
     port: server.port,
     [Symbol.asyncDispose]: async () => {
-      await sessions.stop(new GateError('relay-stopping', 'the relay is stopping'));
+      await desks.stop();
       await server.close();
       policies.close();
       await parser.close();

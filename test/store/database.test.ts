@@ -25,6 +25,11 @@ const grant = {
   reason: null,
   created_at: '2026-11-02T10:00:00.000Z',
   expires_at: '2026-11-02T10:00:00.000Z',
+  ticket: null,
+  request_id: null,
+  revoked_at: null,
+  revoked_by: null,
+  revoke_reason: null,
 } as const;
 
 describe.each(availableEngines())('the database on SQLite (%s)', (engine) => {

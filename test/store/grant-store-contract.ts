@@ -59,6 +59,36 @@ export function grantStoreContract(name: string, make: () => Promise<GrantStore>
       expect(await store.loadGrant('g1')).toEqual(grant('g1'));
     });
 
+    test('keeps what a grant came of', async () => {
+      const store = await make();
+      const full = grant('g1', { ticket: 'OPS-1', request: 'r1', revocation: { at: at(9), by: dora, reason: 'leak' } });
+      await store.saveGrant(full);
+      expect(await store.loadGrant('g1')).toEqual(full);
+    });
+
+    test('revokes a grant once', async () => {
+      const store = await make();
+      await store.saveGrant(grant('g1'));
+      const revocations = [{ at: at(5), by: dora }, { at: at(6), by: erin, reason: 'other' }] as const;
+      expect(await Promise.all(revocations.map((one) => store.revokeGrant('g1', one)))).toEqual([true, false]);
+      expect(await store.revokeGrant('nothing', revocations[0])).toBe(false);
+      expect(await store.loadGrant('g1')).toEqual(grant('g1', { revocation: revocations[0] }));
+      await store.saveSession(session('s1', grant('g1')));
+      expect((await store.loadSession('s1'))?.grant.revocation).toEqual(revocations[0]);
+    });
+
+    test('lists grants newest first, narrowed as asked', async () => {
+      const store = await make();
+      const saved = [grant('ga'), grant('gb', { createdAt: at(3), principal: dora }), grant('h', { createdAt: at(2) })];
+      for (const one of saved) await store.saveGrant(one);
+      const ids = async (filter: object, limit = 10) => (await store.listGrants({ ...filter, limit })).map(({ id }) => id);
+      expect(await ids({})).toEqual(['gb', 'h', 'ga']);
+      expect(await ids({}, 1)).toEqual(['gb']);
+      expect(await ids({ principal: erin })).toEqual(['h', 'ga']);
+      expect(await ids({ idPrefix: 'g' })).toEqual(['gb', 'ga']);
+      expect(await ids({ idPrefix: 'g', principal: dora })).toEqual(['gb']);
+    });
+
     test('keeps a session with its grant', async () => {
       const store = await make();
       await store.saveGrant(grant('g1'));

@@ -1,0 +1,66 @@
+/** Puts together all that a caller of the API can reach: who calls, requests, sessions, grants. */
+import { GateError } from '../errors/errors.ts';
+import type { Notifier } from '../grant/request.ts';
+import type { TokenVerifier } from '../oidc/verify.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Database } from '../store/database.ts';
+import { SqliteGrantStore } from '../store/grants.ts';
+import type { Log } from '../store/log.ts';
+import { SqlitePrincipalStore } from '../store/principals.ts';
+import { SqliteRequestStore } from '../store/requests.ts';
+import { Callers } from './callers.ts';
+import type { RelayConfig } from './config.ts';
+import { Grants } from './grants.ts';
+import type { SessionServices } from './live-session.ts';
+import { RequestReader } from './request-reader.ts';
+import { Requests } from './requests.ts';
+import { Sessions } from './sessions.ts';
+
+export type Desks = {
+  readonly callers: Callers;
+  readonly requests: Requests;
+  readonly reader: RequestReader;
+  readonly sessions: Sessions;
+  readonly grants: Grants;
+  /** Ends all connections and all waits, with a reason. */
+  stop(): Promise<void>;
+};
+
+export type DesksOptions = {
+  readonly config: RelayConfig;
+  readonly policy: () => Policy;
+  readonly database: Database;
+  readonly recorder: Log;
+  readonly verifier: TokenVerifier;
+  readonly notifier: Notifier;
+  readonly services: Omit<SessionServices, 'desk' | 'policy'>;
+  readonly relayVersion: string;
+};
+
+/** Takes up the requests and sessions that the state holds. */
+export async function openDesks(options: DesksOptions): Promise<Desks> {
+  const { config, policy, database, recorder, verifier, notifier, services, relayVersion } = options;
+  const { log } = services;
+  const stores = { grants: new SqliteGrantStore(database), requests: new SqliteRequestStore(database) };
+  const people = new SqlitePrincipalStore(database);
+  const requests = await Requests.load({ store: stores.requests, people, recorder, policy, notifier, log });
+  const sessions = await Sessions.load({
+    config,
+    store: stores.grants,
+    recorder,
+    services: { ...services, policy, desk: requests },
+    relayVersion,
+  });
+  return {
+    callers: new Callers({ verifier, people, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
+    requests,
+    reader: new RequestReader({ store: stores.requests, policy }),
+    sessions,
+    grants: new Grants({ config, policy, stores, recorder, requests, sessions }),
+    stop: async () => {
+      const stopping = new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' });
+      await sessions.stop(stopping);
+      requests.stop(stopping);
+    },
+  };
+}

@@ -1,0 +1,52 @@
+/** One exchange over HTTP: its body read within limits and checked, and failures as bodies. */
+import type { Context } from 'hono';
+import type * as z from 'zod/mini';
+import { requestBytesMax, type ErrorBody } from '../api/api.ts';
+import { GateError } from '../errors/errors.ts';
+
+export function errorBody(error: GateError): ErrorBody {
+  const { code, message, hint, rule, requestId } = error;
+  return {
+    error: {
+      code,
+      message,
+      ...(hint !== undefined && { hint }),
+      ...(rule !== undefined && { rule }),
+      ...(requestId !== undefined && { requestId }),
+    },
+  };
+}
+
+/** Fails with `usage` for anything but JSON of this shape, `too-large` for too much of it. */
+export async function readBody<Schema extends z.ZodMiniType>(context: Context, schema: Schema): Promise<z.infer<Schema>> {
+  const text = await readLimited(context.req.raw);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new GateError('usage', 'the request body is not JSON');
+  }
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new GateError('usage', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'is not valid'}`);
+}
+
+/** At most `requestBytesMax` are read, whatever the headers claim. */
+async function readLimited(request: Request): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+    length += chunk.length;
+    if (length > requestBytesMax) throw new GateError('too-large', `the request body is larger than ${requestBytesMax} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** A number of rows out of `?limit=`. */
+export function readLimit(context: Context, limitMax: number): number {
+  const asked = Number(context.req.query('limit') ?? 50);
+  if (!Number.isInteger(asked) || asked < 1) throw new GateError('usage', 'limit must be a positive whole number');
+  return Math.min(asked, limitMax);
+}
