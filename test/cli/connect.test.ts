@@ -224,6 +224,12 @@ describe.skipIf(!existsSync('/usr/bin/script'))('on a terminal', () => {
     expect(await running.ended).toBe(0);
     expect((await stage.relay.sessions({ limit: 1 }))[0]?.state).toBe('ended');
   });
+
+  test('in the background of a shell it is not stopped for what it shows', async () => {
+    const running = stage.connectInBackground(['prod-db', '--', 'true']);
+    await running.ended;
+    expect(running.text().stdout).toContain('ended with 0');
+  });
 });
 
 describe('ends that come from elsewhere', () => {
