@@ -9,6 +9,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { execCommand } from './commands/exec.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { policyCommand } from './commands/policy.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
@@ -62,6 +63,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     connectCommand,
     execCommand,
     sessionsCommand,
+    policyCommand,
     doctorCommand,
     configCommand,
     completionCommand,

@@ -56,6 +56,9 @@ function createQualifiedPattern(qualified: readonly string[], sources: readonly 
     hasEverySchema || exact.has(`${schema}.${bare}`) || schemas.has(schema) || bareNames.has(bare);
   const listedBare = new Set([...exact].map((source) => cut(source).bare).concat([...bareNames]));
   const hasAnyBare = hasEverySchema || schemas.size > 0;
+  const listedSchemas = new Set([...exact].map((source) => cut(source).schema).concat([...schemas]));
+  /** "public.*" is every relation of a schema, whichever there are. */
+  const meetsSome = (schema: string) => schema === '?' || hasEverySchema || bareNames.size > 0 || listedSchemas.has(schema);
   return {
     sources,
     covers(text) {
@@ -66,6 +69,7 @@ function createQualifiedPattern(qualified: readonly string[], sources: readonly 
     meets(text) {
       if (hasAll) return true;
       const { schema, bare, isUnknown, isAmbiguous } = readName(text);
+      if (bare === '*') return meetsSome(schema);
       if (isUnknown) return hasAnyBare || listedBare.has(bare);
       if (!isAmbiguous) return isListed(schema, bare);
       return splits(text).some((one) => isListed(one.schema, one.bare));

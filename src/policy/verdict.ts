@@ -93,7 +93,8 @@ function liftsReadOnly({ transaction, settings, kinds }: StatementFacts): boolea
   return settings.some((name) => readOnlySettings.has(name)) && kinds.some((kind) => kind !== 'read');
 }
 
-const readOnlySettings = new Set(['transaction_read_only', 'default_transaction_read_only']);
+/** "?": a name that is computed could be any. */
+const readOnlySettings = new Set(['transaction_read_only', 'default_transaction_read_only', '?']);
 
 const severity: Readonly<Record<Effect, number>> = { allow: 0, hold: 1, deny: 2 };
 
