@@ -9,6 +9,7 @@ import {
   encodeReadyForQuery,
 } from '../pgwire/backend.ts';
 import { grammarFor, type Grammar } from '../sql/parser.ts';
+import { describeApprovers } from '../policy/vote.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Admission } from './admission.ts';
 import { Gatekeeper } from './gatekeeper.ts';
@@ -178,6 +179,7 @@ export class Connection implements SessionConnection {
       connection,
       journal,
       desk: session.desk,
+      describeApprovers: (by) => describeApprovers(policy(), by),
       waitSeconds: session.waitSeconds,
       inspect: (held) => inspect(session.target, { ...held, ...inspected }),
       tell: (message, news) => {

@@ -40,6 +40,8 @@ export type HoldsOptions = {
   readonly connection: number;
   readonly journal: Journal;
   readonly desk: ApprovalDesk;
+  /** Approver sets, with who is in them. */
+  readonly describeApprovers: (by: readonly string[]) => string;
   /** How long this session waits for approvals; 0: not at all, the statement is to be run again. */
   readonly waitSeconds: number | undefined;
   /** Locks and the plan's estimate, for whoever decides. */
@@ -80,7 +82,7 @@ export class Holds {
       if (unspent !== undefined) return { request: unspent.request, reason: `approved before (request ${unspent.request})` };
       stop.signal.throwIfAborted();
       const request = await this.#ask(held);
-      if (this.#options.waitSeconds === 0) throw pending(request);
+      if (this.#options.waitSeconds === 0) throw pending(request, this.#whoOf(request.approval));
       const decided = await this.#wait(request, held, stop.signal);
       if (decided.state !== 'approved') throw turnedDown(decided);
       // Its use is spent before it runs: whatever happens next, it does not run twice on one approval.
@@ -156,7 +158,7 @@ export class Holds {
   /** What psql prints: what waits, for whom, for how long, and both ways out. */
   #announce(request: AccessRequest, held: Held, locks: readonly string[]): void {
     const left = formatLeft(request.expiresAt.getTime() - Date.now());
-    const who = whoOf(request.approval);
+    const who = this.#whoOf(request.approval);
     const keeps = locks.length === 0 ? '' : ` Your open transaction keeps its locks meanwhile: ${locks.join(', ')}.`;
     const message = `this statement waits for approval by ${who}, ${left} left (request ${request.id})`;
     const hint = `Ctrl-C withdraws it. An approver runs: gate approve ${request.id}`;
@@ -172,16 +174,16 @@ export class Holds {
     this.#options.tell(notice, JSON.stringify(news));
   }
 
+  /** "2 of dbas (group dba) or owners". */
+  #whoOf({ by, count }: ApprovalRule): string {
+    const sets = this.#options.describeApprovers(by);
+    return count === 1 ? sets : `${count} people of ${sets}`;
+  }
+
   #keyOf({ fingerprint, parameterHash }: Held): StatementKey {
     const { principal, target, role } = this.#options.grant;
     return { principal, target, role, fingerprint, parameterHash };
   }
-}
-
-/** "2 of dbas or owners". */
-export function whoOf({ by, count }: ApprovalRule): string {
-  const sets = by.join(' or ');
-  return count === 1 ? `one of ${sets}` : `${count} of ${sets}`;
 }
 
 function namesOf({ votes, id }: AccessRequest): string {
@@ -193,8 +195,8 @@ function about(request: AccessRequest) {
   return { rule: request.rule, requestId: request.id };
 }
 
-function pending(request: AccessRequest): GateError {
-  return new GateError('approval-pending', `the statement needs approval by ${whoOf(request.approval)}; nothing has run`, {
+function pending(request: AccessRequest, who: string): GateError {
+  return new GateError('approval-pending', `the statement needs approval by ${who}; nothing has run`, {
     ...about(request),
     hint: `Wait with gate requests wait ${request.id}, then run the same command again. An approver runs: gate approve ${request.id}`,
   });

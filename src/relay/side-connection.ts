@@ -17,6 +17,7 @@ export class SideConnection {
     this.#upstream = upstream;
     void parse(upstream.socket, (message) => this.#onMessage(message)).catch(() => undefined);
     upstream.socket.on('close', () => this.#onClosed());
+    upstream.socket.resume();
   }
 
   /** `settings` are start-up parameters. Nothing asked here writes. Fails with `upstream-unreachable`. */

@@ -1,10 +1,9 @@
 /** Held statements on a real server: they wait in the client's own session, and exactly what was approved runs, once. */
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { AccessRequestInfo } from '../../src/api/request-api.ts';
-import type { RelayClient } from '../../src/client/relay-client.ts';
-import { RawClient } from './raw-client.ts';
 import { serialize } from 'pg-protocol';
+import { DeskClient } from './desk-client.ts';
+import { rawCancel, RawClient } from './raw-client.ts';
 import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 
 const policy = `
@@ -26,11 +25,11 @@ targets:
 
 let fixture: RelayFixture;
 let tunnel: OpenTunnel;
-let dba: RelayClient;
+let dba: DeskClient;
 
 beforeAll(async () => {
   fixture = await startRelayFixture({ policy });
-  dba = await fixture.clientFor('dba');
+  dba = new DeskClient(fixture, 'dba');
 });
 afterAll(async () => fixture?.[Symbol.asyncDispose]());
 beforeEach(async () => {
@@ -48,14 +47,7 @@ async function clientWithNotices(): Promise<{ client: Client; notices: { message
   return { client, notices };
 }
 
-async function waiting(session = tunnel.session.id): Promise<AccessRequestInfo> {
-  let found: AccessRequestInfo | undefined;
-  await eventually('a statement waits', async () => {
-    found = (await dba.requests({ state: 'pending' })).find(({ statement }) => statement?.session === session);
-    return found !== undefined;
-  });
-  return found as AccessRequestInfo;
-}
+const waiting = () => dba.waiting(tunnel.session.id);
 
 async function changed(): Promise<number> {
   return (await fixture.admin.query(`select 1 from items where name = 'x'`)).rowCount as number;
@@ -77,10 +69,10 @@ describe('approved', () => {
     expect(request).toMatchObject({ kind: 'statement', rule: 'prod-db/engineer/many-rows', state: 'pending' });
     expect(request.statement).toMatchObject({ transaction: 'I', sql: protocol === 'simple' ? big : 'update items set name = $1', rowEstimate: 100 });
     expect(request.statement?.parameters).toEqual(protocol === 'simple' ? [] : ['x']);
-    expect(notices[0]?.message).toMatch(`this statement waits for approval by one of dbas`);
+    expect(notices[0]?.message).toMatch(`this statement waits for approval by dbas (dba), 10 min left`);
     expect(notices[0]?.hint).toBe(`Ctrl-C withdraws it. An approver runs: gate approve ${request.id}`);
     expect(await changed()).toBe(0);
-    await dba.approve(request.id, {});
+    await dba.approve(request.id);
     expect((await result).rowCount).toBe(100);
     expect(await changed()).toBe(100);
     const events = await recorded(request.statement?.sql as string);
@@ -91,10 +83,10 @@ describe('approved', () => {
   test('one approval is one run: the next one waits again', async () => {
     const client = await tunnel.client();
     const first = client.query(big);
-    await dba.approve((await waiting()).id, {});
+    await dba.approve((await waiting()).id);
     await first;
     const second = client.query(big);
-    await dba.deny((await waiting()).id, { reason: 'once was enough' });
+    await dba.deny((await waiting()).id, 'once was enough');
     await expect(second).rejects.toThrow('once was enough');
   });
 
@@ -103,8 +95,8 @@ describe('approved', () => {
     const extended = (text: string) => Buffer.concat([serialize.parse({ text }), serialize.bind({}), serialize.execute({}), serialize.sync()]);
     client.send(extended('select 1'), extended(big), extended('select 2'));
     const request = await waiting();
-    expect(await client.next('Z:I')).toEqual(['1', '2', 'D', 'C:SELECT 1', 'Z:I']);
-    await dba.approve(request.id, {});
+    expect(await client.upToReady()).toEqual(['1', '2', 'D', 'C:SELECT 1', 'Z:I']);
+    await dba.approve(request.id);
     const rest = await client.upToReady(2);
     expect(rest.filter((message) => message !== 'N')).toEqual(['1', '2', 'C:UPDATE 100', 'Z:I', '1', '2', 'D', 'C:SELECT 1', 'Z:I']);
     client.close();
@@ -113,10 +105,10 @@ describe('approved', () => {
   test('COPY FROM STDIN is asked for its data only then', async () => {
     const client = await RawClient.logIn(tunnel.port, tunnel.session);
     client.send(serialize.query('copy items (id, name) from stdin'));
-    await dba.approve((await waiting()).id, {});
+    await dba.approve((await waiting()).id);
     await client.next('G');
     client.send(serialize.copyData(Buffer.from('201\tcopied\n')), serialize.copyDone());
-    expect(await client.next('Z:I')).toEqual(['C:COPY 1', 'Z:I']);
+    expect(await client.upToReady()).toEqual(['C:COPY 1', 'Z:I']);
     client.close();
   });
 
@@ -128,7 +120,7 @@ describe('approved', () => {
     const request = await waiting();
     expect(request.statement).toMatchObject({ transaction: 'T', locks: expect.arrayContaining(['RowExclusiveLock on items']) });
     expect(Date.parse(request.expiresAt) - Date.parse(request.createdAt)).toBe(300_000);
-    await dba.approve(request.id, {});
+    await dba.approve(request.id);
     await result;
     await client.query('rollback');
     expect(await changed()).toBe(0);
@@ -140,7 +132,7 @@ describe('not approved', () => {
     const client = await tunnel.client();
     const result = client.query(big);
     const request = await waiting();
-    await dba.deny(request.id, { reason: 'add a WHERE' });
+    await dba.deny(request.id, 'add a WHERE');
     await expect(result).rejects.toMatchObject({
       code: '42501',
       message: expect.stringMatching(/^dba.* denied the statement: add a WHERE$/),
@@ -155,11 +147,10 @@ describe('not approved', () => {
     const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
     const result = client.query(big);
     const request = await waiting();
-    const canceller = await RawClient.open(tunnel.port);
-    canceller.send(serialize.cancel(processID, secretKey));
+    await rawCancel(tunnel.port, processID, secretKey);
     await expect(result).rejects.toMatchObject({ code: '57014', message: 'the statement was withdrawn before it was approved; nothing has run' });
     expect((await dba.request(request.id)).state).toBe('withdrawn');
-    await expect(dba.approve(request.id, {})).rejects.toThrow(/withdrawn/);
+    await expect(dba.approve(request.id)).rejects.toThrow(/withdrawn/);
     expect((await client.query('select 1 as one')).rows).toEqual([{ one: 1 }]);
   });
 
@@ -181,8 +172,7 @@ describe('not approved', () => {
     const client = await tunnel.client();
     const result = client.query(big).catch((error: Error) => error.message);
     const request = await waiting();
-    const engineer = await fixture.clientFor('engineer');
-    await engineer.revokeGrant(tunnel.session.grant, { reason: 'no longer needed' });
+    await new DeskClient(fixture, 'engineer').revoke(tunnel.session.grant, 'no longer needed');
     expect(await result).toMatch(/revoked/);
     expect((await dba.request(request.id)).state).toBe('withdrawn');
   });
@@ -206,11 +196,11 @@ describe('drift', () => {
     try {
       await eventually('the relay has seen it', async () => (await dba.request(first.id)).state === 'pending');
       await new Promise((resolve) => setTimeout(resolve, 6000));
-      await dba.approve(first.id, {});
+      await dba.approve(first.id);
       const second = await waiting();
       expect(second.id).not.toBe(first.id);
       expect(second.statement?.fingerprint).not.toBe(first.statement?.fingerprint);
-      await dba.deny(second.id, { reason: 'no' });
+      await dba.deny(second.id, 'no');
       await expect(result).rejects.toMatchObject({ code: '42501' });
     } finally {
       await fixture.admin.query('drop table children; drop view other_items; drop schema other');
