@@ -15,7 +15,7 @@ import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
 import { whoamiCommand } from './commands/whoami.ts';
 import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
-import { ExitCode } from './exit-code.ts';
+import { ExitCode, exitOfSignal } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
 import { withNameMemory } from './name-memory.ts';
 
@@ -40,7 +40,10 @@ export async function main(options: MainOptions): Promise<number> {
     await program.parseAsync(options.argv, { from: 'user' });
     return 0;
   } catch (error) {
-    return report(error, io, options.streams.stderr);
+    const exitCode = report(error, io, options.streams.stderr);
+    const { aborted, reason } = options.stopSignal();
+    // What fails after a signal fails because of it; a bug is one all the same.
+    return aborted && error instanceof GateError ? exitOfSignal(reason).exitCode : exitCode;
   }
 }
 

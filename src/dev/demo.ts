@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from 'pg';
+import { GateError } from '../errors/errors.ts';
 import { findOnPath, neutralEnvironment } from './config.ts';
 import { approveDevice } from './device-page.ts';
 import { loadPeer } from './peers.ts';
@@ -18,42 +19,49 @@ type Play = {
   readonly gate: (who: 'engineer' | 'operator', ...args: string[]) => Run;
 };
 
+/** Stops everything and removes every file, however it ends; fails with `cancelled` when it was interrupted. */
 export async function runDemo(context: DemoContext, program: readonly [string, ...string[]]): Promise<void> {
   const signal = context.stopSignal();
   const home = await mkdtemp(join(tmpdir(), 'gate-demo-'));
   const stage = new Stage(context.io, signal);
-  await stage.say('Starting an OIDC provider, a relay, and a PostgreSQL server with a small shop …');
-  const stack = await startStack({ program });
   try {
-    const play: Play = {
-      stage,
-      stack,
-      gate: (who, ...args) => ({
+    await stage.say('Starting an OIDC provider, a relay, and a PostgreSQL server with a small shop …');
+    const stack = await startStack({ program });
+    try {
+      await play(stage, stack, (who, ...args) => ({
         argv: [...program, ...args],
         shown: ['gate', ...args.map(quote)].join(' '),
         env: neutralEnvironment({ GATE_CONFIG_DIR: join(home, who), GATE_RELAY: stack.relayUrl, GATE_KEYCHAIN: 'off' }),
-      }),
-    };
-    await stage.say(
-      `Everything runs on this machine: provider ${stack.issuer}, relay ${stack.relayUrl}, PostgreSQL ${stack.postgres.version}. ` +
-        'Two people play: Erin, an engineer, and Oana, who audits. The database password is known to the relay alone.',
-    );
-    await actLogin(play);
-    const tunnel = await actConnect(play);
-    await actRefusal(play, tunnel);
-    await actExec(play);
-    await actAnyClient(play);
-    await tunnel.client.end();
-    await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
-    const { exitCode } = await tunnel.connect.interrupt();
-    await stage.check('gate connect ended as Ctrl-C ends things', exitCode === 130);
-    await actReplay(play, tunnel.session);
-    await stage.say('The end. Every step above was checked; nothing is left running.');
+      }));
+    } finally {
+      await stage.close();
+      await stack.stop();
+    }
+  } catch (error) {
+    // An interruption ends the commands on the stage too, and what they then say would mislead.
+    throw signal.aborted ? new GateError('cancelled', 'the demo was interrupted; nothing is left running') : error;
   } finally {
-    await stage.close();
-    await stack.stop();
     await rm(home, { recursive: true, force: true });
   }
+}
+
+async function play(stage: Stage, stack: Stack, gate: Play['gate']): Promise<void> {
+  const whole: Play = { stage, stack, gate };
+  await stage.say(
+    `Everything runs on this machine: provider ${stack.issuer}, relay ${stack.relayUrl}, PostgreSQL ${stack.postgres.version}. ` +
+      'Two people play: Erin, an engineer, and Oana, who audits. The database password is known to the relay alone.',
+  );
+  await actLogin(whole);
+  const tunnel = await actConnect(whole);
+  await actRefusal(whole, tunnel);
+  await actExec(whole);
+  await actAnyClient(whole);
+  await tunnel.client.end();
+  await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
+  const { exitCode } = await tunnel.connect.interrupt();
+  await stage.check('gate connect ended as Ctrl-C ends things', exitCode === 130);
+  await actReplay(whole, tunnel.session);
+  await stage.say('The end. Every step above was checked; nothing is left running.');
 }
 
 async function actLogin({ stage, stack, gate }: Play): Promise<void> {
