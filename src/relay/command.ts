@@ -47,6 +47,8 @@ export async function runRelay(context: RelayContext, flags: Flags): Promise<voi
   log.info({ reason }, 'relay stops');
   await relay.stop();
   log.info('relay stopped');
+  // While it is open and read, it keeps the process.
+  if (flags.watchStdin) process.stdin.destroy();
 }
 
 function stopped(signal: AbortSignal, watchStdin: boolean): Promise<string> {

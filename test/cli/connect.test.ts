@@ -95,6 +95,14 @@ describe('the port and its end', () => {
     expect(await running.ended).toBe(0);
   });
 
+  test('a signal ends it, and so does the end of its session, while the standard input that it watches stays open', async () => {
+    const [told, over] = [stage.connect(['prod-db', '--json', '-p', '0', '--watch-stdin']), stage.connect(['prod-db', '--json', '-p', '0', '--watch-stdin'])];
+    await told.event('ready');
+    told.child.kill('SIGTERM');
+    await stage.relay.endSession(String((await over.event('ready'))['session']));
+    expect([await told.ended, await over.ended]).toEqual([143, 3]);
+  });
+
   test('several targets: a session, a port and a password each, and one end for all', async () => {
     const running = stage.connect(['prod-db', 'second-db', '--json', '--watch-stdin']);
     const both = [await running.event('ready', 0), await running.event('ready', 1)];
@@ -276,6 +284,13 @@ describe('ends that come from elsewhere', () => {
     ]);
     running.child.kill('SIGINT');
     expect(await running.ended).toBe(130);
+  });
+
+  test('a relay that gets SIGTERM ends, though whoever started it holds its standard input open', async () => {
+    const pid = stage.stack.relayPid();
+    process.kill(pid, 'SIGTERM');
+    await eventually('another one is started', () => stage.stack.relayPid() !== pid);
+    await stage.stack.relayReady();
   });
 
   test('Ctrl-C does not wait for a relay that stands still, and the second one for nothing', async () => {

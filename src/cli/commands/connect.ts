@@ -73,6 +73,8 @@ export async function runConnect(context: Context, words: ConnectWords, flags: C
     await holdOpen(context, tunnels, [stopped(stop()), ...(flags.watchStdin === true ? [stdinEnded()] : [])]);
   } finally {
     await Promise.all(tunnels.map((tunnel) => tunnel.close()));
+    // While it is open and read, it keeps the process.
+    if (flags.watchStdin) process.stdin.destroy();
   }
 }
 
