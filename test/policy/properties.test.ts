@@ -1,5 +1,5 @@
 /** What must hold for every policy and every text: decisions are total, never allow by accident, and come in time. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { explain } from '../../src/policy/decide.ts';
 import { parsePolicy } from '../../src/policy/policy.ts';
