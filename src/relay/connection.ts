@@ -135,7 +135,7 @@ export class Connection implements SessionConnection {
       return;
     }
     this.#upstream = upstream;
-    await session.parser.loadGrammar(grammarOf(upstream));
+    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.catalogReady()]);
     this.#number = session.journal.nextConnection();
     await session.journal.record([
       {

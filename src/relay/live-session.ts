@@ -46,6 +46,7 @@ export class LiveSession {
   readonly waitSeconds: number | undefined;
   readonly log: RelayLog;
   readonly #connections = new Set<SessionConnection>();
+  #catalogReady: Promise<void> = Promise.resolve();
   #ended: GateError | undefined;
 
   constructor(session: Session, target: Target, journal: Journal, services: SessionServices, waitSeconds?: number) {
@@ -105,8 +106,20 @@ export class LiveSession {
       );
     }
     this.#connections.add(connection);
-    void connection.ended.then(() => this.#connections.delete(connection));
+    const { ready, release } = this.catalog.use();
+    this.#catalogReady = ready;
+    void connection.ended.then(() => {
+      this.#connections.delete(connection);
+      release();
+    });
     await connection.serve();
+  }
+
+  /** Resolves when names can be looked up; at once where the role has no rule that asks for them. */
+  async catalogReady(): Promise<void> {
+    const { target, role } = this.grant;
+    const hasRules = this.policy().targets.get(target)?.some(({ name, rules }) => name === role && rules.length > 0);
+    if (hasRules) await this.#catalogReady;
   }
 
   get connectionCount(): number {

@@ -10,7 +10,10 @@ import type { SessionNames } from '../sql/resolve.ts';
 export type CatalogView = {
   readonly current: Catalog | undefined;
   /** Of a session that has not changed it; undefined while it is not known. */
-  readonly searchPath: readonly string[] | undefined;
+  readonly defaultSearchPath: readonly string[] | undefined;
+  readonly serverMajor: number | undefined;
+  /** Keeps it fresh until released. `ready` resolves when it has been looked at, whatever came of that. */
+  use(): { readonly ready: Promise<void>; release(): void };
   /** Resolves when it has been looked at again, whatever came of that. */
   refresh(): Promise<void>;
 };
@@ -48,7 +51,7 @@ export class SettingsWatch {
     }
     return {
       catalog: watch.current,
-      path: this.#isPathUnknown ? undefined : watch.searchPath,
+      path: this.#isPathUnknown ? undefined : watch.defaultSearchPath,
       ...(this.#isUncertain && { isUncertain: true }),
     };
   }
