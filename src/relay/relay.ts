@@ -7,7 +7,8 @@ import { openLog } from '../store/log.ts';
 import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
-import type { RelayConfig } from './config.ts';
+import { Catalogs } from './catalogs.ts';
+import type { RelayConfig, Target } from './config.ts';
 import { openDesks } from './desks.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
@@ -52,11 +53,12 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
     closers.push(async () => policies.close());
     const policy = () => policies.current;
-    const catalogOf = () => ({ current: undefined, searchPath: undefined, refresh: async () => undefined });
-    const services = { parser, cancelKeys: new CancelKeys(), catalogOf, log };
+    const catalogs = new Catalogs(log);
+    closers.push(() => catalogs.close());
+    const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), log };
     const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
-    const shared = { ...desks, config, log, isStopping: () => isStopping };
+    const shared = { ...desks, services, config, log, isStopping: () => isStopping };
     const app = createRoutes({ ...shared, verifier, policies, recorder, version });
     const server = await startServer({ ...shared, app });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.

@@ -17,7 +17,8 @@ import { loadClientConfig } from '../../src/client/config.ts';
 import { createRelayClient } from '../../src/client/relay-client.ts';
 import { TokenVerifier } from '../../src/oidc/verify.ts';
 import { CancelKeys } from '../../src/relay/cancel-keys.ts';
-import { loadRelayConfig } from '../../src/relay/config.ts';
+import { Catalogs } from '../../src/relay/catalogs.ts';
+import { loadRelayConfig, type Target } from '../../src/relay/config.ts';
 import { openDesks } from '../../src/relay/desks.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
 import { PolicySource } from '../../src/relay/policy-source.ts';
@@ -190,12 +191,12 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const parser = await StatementParser.load();
   const verifier = new TokenVerifier(config.issuer);
   const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
-  const catalogOf = () => ({ current: undefined, searchPath: undefined, refresh: async () => undefined });
-  const services = { parser, cancelKeys: new CancelKeys(), catalogOf, log };
+  const catalogs = new Catalogs(log);
+  const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), log };
   const notifier = { notify: () => Promise.resolve() };
   const policy = () => policies.current;
   const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: '0' });
-  const shared = { ...desks, config, log, isStopping };
+  const shared = { ...desks, services, config, log, isStopping };
   const server = await startServer({ ...shared, app: createRoutes({ ...shared, verifier, policies, recorder, version: '0' }) });
   return {
     port: server.port,
@@ -203,6 +204,7 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
       await desks.stop();
       await server.close();
       policies.close();
+      await catalogs.close();
       await parser.close();
       await recorder.close();
       await database.destroy();
