@@ -15,7 +15,7 @@ import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
 import type { StatementParser } from './parsing.ts';
 import { uncountable } from './refusal.ts';
-import { countsRows } from './row-limit.ts';
+import { isCountable } from './row-limit.ts';
 import type { Approved, Pending, Portal, Prepared } from './pending.ts';
 import type { SettingsWatch } from './settings-watch.ts';
 
@@ -98,11 +98,14 @@ export class Gatekeeper {
     const names = { ...settings.namesIn(pending.status), prepared: executed, parameterTypes: prepared.parameterTypes };
     const facts = prepared.outlines.map((outline) => resolveFacts(outline, names));
     const decision = decide({ facts, grant, target, policy: policy(), now: new Date() });
-    const changes = [...prepared.outlines, ...[...executed.values()].flat()].flatMap(({ settingChanges }) => settingChanges);
+    const outlines = [...prepared.outlines, ...[...executed.values()].flat()];
+    const changes = outlines.flatMap(({ settingChanges }) => settingChanges);
     const timeout = settings.checkTimeout(changes, decision.statementTimeoutMs);
     if (timeout !== undefined) return refused(prepared, timeout);
     const { effect, rowsMax } = decision;
-    if (effect !== 'deny' && rowsMax !== undefined && !isCountable(facts)) return refused(prepared, uncountable(rowsMax));
+    if (effect !== 'deny' && rowsMax !== undefined && !isCountable(facts, outlines, rowsMax)) {
+      return refused(prepared, uncountable(rowsMax));
+    }
     if (effect !== 'deny') return { ok: true, prepared, decision, facts, changes };
     const error = new GateError('denied', decision.reason, {
       rule: decision.rule,
@@ -229,11 +232,6 @@ const emptyPrepared: Prepared = {
 export function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
   const decision = { effect: 'deny', rule: error.rule ?? error.code, reason: error.message } as const;
   return { ok: false, prepared, decision, error };
-}
-
-function isCountable(facts: readonly StatementFacts[]): boolean {
-  if (facts.some(({ commands }) => commands.includes('COPY'))) return false;
-  return facts.length === 1 || !facts.some(countsRows);
 }
 
 /** The relay would lose track of what names mean. */

@@ -35,7 +35,7 @@ export function tooManyRows(rowsMax: number): GateError {
 
 /** Rows of COPY stream past, and a text of several statements is one transaction: neither can be taken back by the row. */
 export function uncountable(rowsMax: number): GateError {
-  return new GateError('row-limit', `under a limit of ${rowsMax} rows, statements come one at a time, and COPY not at all`, {
+  return new GateError('row-limit', `under a limit of ${rowsMax} rows, statements come one at a time, without others nested in them, and COPY not at all`, {
     rule: 'row-limit',
     hint: 'Send each statement by itself, and read with SELECT.',
   });

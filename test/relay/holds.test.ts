@@ -34,6 +34,7 @@ beforeAll(async () => {
 afterAll(async () => fixture?.[Symbol.asyncDispose]());
 beforeEach(async () => {
   await fixture.admin.query(`update items set name = 'item ' || id; delete from items where id > 100`);
+  await fixture.admin.query('analyze items');
   tunnel = await fixture.connect('engineer', 'engineer');
 });
 

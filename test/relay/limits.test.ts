@@ -45,7 +45,7 @@ async function changed(): Promise<number> {
 describe('rows', () => {
   let client: RawClient;
   beforeEach(async () => {
-    await fixture.admin.query(`update items set name = 'item ' || id`);
+    await fixture.admin.query(`update items set name = 'item ' || id; insert into items values (99, 'item 99') on conflict do nothing`);
     client = await logIn('limited');
   });
 
@@ -73,8 +73,14 @@ describe('rows', () => {
     expect(await client.upToReady()).toEqual(['1', '2', tooMany, 'Z:I']);
     client.send(extended(`${write(8)} returning id`));
     expect((await client.upToReady()).slice(-2)).toEqual([tooMany, 'Z:I']);
-    client.send(query(`with w as (${write(9)} returning id) select count(*) from w`));
-    await client.upToReady();
+    // What their tags do not count is not run at all, unless it is proven to be little.
+    const nested = [`with w as (${write(9)} returning id) select count(*) from w`, `explain analyze ${write(9)}`, `with w as (${write(9)}) ${write(1)}`];
+    for (const sql of nested) {
+      client.send(query(sql));
+      expect(await client.upToReady()).toEqual([tooMany, 'Z:I']);
+    }
+    client.send(query(`prepare w as ${write(9)}`), query('execute w'), query(`with w as (delete from items where id = 99) select 1`));
+    expect(await client.upToReady(3)).toEqual(['C:PREPARE', 'Z:I', tooMany, 'Z:I', 'T', 'D', 'C:SELECT 1', 'Z:I']);
     expect(await changed()).toBe(5);
     client.close();
   });
@@ -113,7 +119,7 @@ describe('rows', () => {
   test('errors, empty texts, prepared statements and cursors are as ever', async () => {
     client.send(query('select 1 / 0'), query(''), query('selec'), query('begin'), query(`declare c cursor for ${read(100)}`), query('fetch 10 from c'), query('fetch all from c'));
     expect(await client.upToReady(7)).toEqual([
-      'T', 'E:22012', 'Z:I', 'I', 'Z:I', 'E:42601:sql-error', 'Z:I', 'C:BEGIN', 'Z:T', 'C:DECLARE CURSOR', 'Z:T', 'T', ...rows(10), 'C:FETCH 10', 'Z:T', 'T', ...rows(10), tooMany, 'Z:E',
+      'E:22012', 'Z:I', 'I', 'Z:I', 'E:42601:sql-error', 'Z:I', 'C:BEGIN', 'Z:T', 'C:DECLARE CURSOR', 'Z:T', 'T', ...rows(10), 'C:FETCH 10', 'Z:T', 'T', ...rows(10), tooMany, 'Z:E',
     ]);
     client.close();
   });
