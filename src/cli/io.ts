@@ -18,8 +18,10 @@ export type Io = {
   /** A line on stderr that must be seen also under `--json` (as {"event":"warning"} there). */
   warn(line: string): void;
   ask(question: string): Promise<string>;
-  /** Shows progress on a terminal while `work` runs; nothing elsewhere. */
-  withSpinner<T>(text: string, work: () => Promise<T>): Promise<T>;
+  /** Shows progress on a terminal while `work` runs, which may change the text; nothing elsewhere. */
+  withSpinner<T>(text: string, work: (change: (text: string) => void) => Promise<T>): Promise<T>;
+  /** An event of `--json` on its own line of stderr, where stdout belongs to data. Silent else. */
+  event(value: Readonly<Record<string, unknown>>): void;
   colors(): Promise<ChalkInstance>;
 };
 
@@ -45,6 +47,9 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     warn(line) {
       stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
     },
+    event(value) {
+      if (options.json) stderr.write(`${JSON.stringify(value)}\n`);
+    },
     async ask(question) {
       const { createInterface } = await import('node:readline/promises');
       const terminal = createInterface({ input: stdin, output: stderr });
@@ -60,11 +65,11 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     },
     async withSpinner(text, work) {
       // ora never returns on a terminal that reports no width.
-      if (!isInteractive || !(stderr.columns > 0)) return work();
+      if (!isInteractive || !(stderr.columns > 0)) return work(() => undefined);
       const { default: ora } = await import('ora');
       const spinner = ora({ text, stream: stderr }).start();
       try {
-        return await work();
+        return await work((changed) => (spinner.text = changed));
       } finally {
         spinner.stop();
       }
