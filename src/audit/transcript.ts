@@ -1,5 +1,5 @@
 /** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
-import type { AuditEntry, EventOf } from './entry.ts';
+import type { AuditEntry, EventOf, Parameter } from './entry.ts';
 import { describeDecision } from './decisions.ts';
 import { showHidden, showOnOneLine } from './visible-text.ts';
 
@@ -248,7 +248,8 @@ function traffic(event: EventOf<'connection.close'>): string {
   return ` (${showBytes(event.bytesIn)} in, ${showBytes(event.bytesOut)} out)`;
 }
 
-function showParameter(parameter: NonNullable<StatementEvent['parameters']>[number]): string {
+/** One bound value on one line: text as an SQL literal, with what does not show made visible. */
+export function showParameter(parameter: Parameter): string {
   if (parameter === null) return 'NULL';
   if (typeof parameter === 'string') return `'${showOnOneLine(parameter.replaceAll("'", "''"))}'`;
   if ('base64' in parameter) return `binary ${showOnOneLine(parameter.base64)} (base64)`;

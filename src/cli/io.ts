@@ -20,8 +20,10 @@ export type Io = {
   /** A line on stderr that must be seen also under `--json` (as {"event":"warning"} there). */
   warn(line: string): void;
   ask(question: string): Promise<string>;
-  /** Shows progress on a terminal while `work` runs; nothing elsewhere. */
-  withSpinner<T>(text: string, work: () => Promise<T>): Promise<T>;
+  /** Shows progress on a terminal while `work` runs, which may change the text; nothing elsewhere. */
+  withSpinner<T>(text: string, work: (change: (text: string) => void) => Promise<T>): Promise<T>;
+  /** An event of `--json` on its own line of stderr, where stdout belongs to data. Silent else. */
+  event(value: Readonly<Record<string, unknown>>): void;
   colors(): Promise<ChalkInstance>;
 };
 
@@ -50,6 +52,9 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     warn(line) {
       stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
     },
+    event(value) {
+      if (options.json) stderr.write(`${JSON.stringify(value)}\n`);
+    },
     async ask(question) {
       const { createInterface } = await import('node:readline/promises');
       const terminal = createInterface({ input: stdin, output: stderr });
@@ -65,12 +70,12 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     },
     async withSpinner(text, work) {
       // ora never returns on a terminal that reports no width.
-      if (!isInteractive || !(stderr.columns > 0)) return work();
+      if (!isInteractive || !(stderr.columns > 0)) return work(() => undefined);
       const { default: ora } = await import('ora');
       // Without discardStdin: it changes the mode of the terminal, and a job in the background is stopped for that.
       const spinner = ora({ text, stream: stderr, discardStdin: false }).start();
       try {
-        return await work();
+        return await work((changed) => (spinner.text = changed));
       } finally {
         spinner.stop();
       }

@@ -2,14 +2,18 @@
 import { Command, CommanderError, Option } from 'commander';
 import { version } from '../../package.json';
 import { GateError } from '../errors/errors.ts';
+import { approveCommand } from './commands/approve.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { connectCommand } from './commands/connect.ts';
+import { denyCommand } from './commands/deny.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { execCommand } from './commands/exec.ts';
+import { grantsCommand } from './commands/grants.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { policyCommand } from './commands/policy.ts';
+import { requestsCommand } from './commands/requests.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
@@ -65,6 +69,10 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     targetsCommand,
     connectCommand,
     execCommand,
+    requestsCommand,
+    approveCommand,
+    denyCommand,
+    grantsCommand,
     sessionsCommand,
     policyCommand,
     doctorCommand,

@@ -24,6 +24,19 @@ export function displayWidth(text: string): number {
   return width;
 }
 
+/** Cut to this many columns, with an ellipsis where something is missing. */
+export function shorten(text: string, width: number): string {
+  if (displayWidth(text) <= width) return text;
+  let kept = '';
+  let left = width - 1;
+  for (const { segment } of new Intl.Segmenter(undefined, { granularity: 'grapheme' }).segment(text)) {
+    left -= displayWidth(segment);
+    if (left < 0) break;
+    kept += segment;
+  }
+  return `${kept.trimEnd()}…`;
+}
+
 /** "in 59 min", "3 h ago", for a time relative to now. */
 export function formatRelative(time: string, now: Date): string {
   const seconds = Math.round((Date.parse(time) - now.getTime()) / 1000);
@@ -31,4 +44,11 @@ export function formatRelative(time: string, now: Date): string {
   const text =
     magnitude < 120 ? `${magnitude} s` : magnitude < 7200 ? `${Math.round(magnitude / 60)} min` : `${Math.round(magnitude / 3600)} h`;
   return seconds < 0 ? `${text} ago` : `in ${text}`;
+}
+
+/** A length of time: "45 s", "14 min 30 s", "8 h", "1 h 30 min". */
+export function formatSpan(seconds: number): string {
+  const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
+  const parts = [hours > 0 && `${hours} h`, minutes > 0 && `${minutes} min`, hours === 0 && (rest > 0 || minutes === 0) && `${rest} s`];
+  return parts.filter(Boolean).join(' ');
 }

@@ -77,6 +77,10 @@ async function checkRoundTrip(facts: Facts, target: string, options: DoctorOptio
   if (reason === undefined) {
     return skipped('it opens a recorded session, so it wants a reason', `Run gate doctor ${target} --reason 'checking the way'`);
   }
+  const first = facts.target && roleOf(facts.target, role);
+  if (first?.approval !== undefined || first?.review !== undefined) {
+    return skipped(`as ${first.name} it would ask people for approval`, `Choose a role without with --role, or run gate connect ${target}`);
+  }
   const [{ openSession }, { runSql }] = await Promise.all([import('./session.ts'), import('./sql-session.ts')]);
   const client = known(facts.client);
   const timeout = AbortSignal.timeout(statementMsMax);

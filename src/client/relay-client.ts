@@ -1,18 +1,29 @@
 /** The relay's API as functions, called as the person who is logged in. */
 import * as z from 'zod/mini';
 import {
-  GrantInfo,
   RelayInfo,
   SessionInfo,
   SessionList,
   SessionSummary,
   TargetList,
   WhoAmI,
+  type GrantInfo,
   type GrantRequest,
   type SessionRequest,
   type TargetInfo,
 } from '../api/api.ts';
 import { ExplainAnswer, type ExplainRequest } from '../api/policy-api.ts';
+import {
+  GrantAnswer,
+  GrantList,
+  GrantSummary,
+  RequestInfo,
+  RequestList,
+  waitSecondsMax,
+  type Approve,
+  type RequestState,
+  type RequestSummary,
+} from '../api/request-api.ts';
 import { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { createAccessTokens, type AccessTokens } from './access-token.ts';
@@ -31,7 +42,26 @@ export interface RelayClient {
   info(): Promise<RelayInfo>;
   whoAmI(): Promise<WhoAmI>;
   targets(): Promise<TargetInfo[]>;
+  /** Fails with `approval-pending`, naming the request, where the grant waits for approval. */
   createGrant(request: GrantRequest): Promise<GrantInfo>;
+  /** Newest first: those of the caller, those that they can end, and for auditors and administrators all. */
+  grants(query?: { limit?: number }): Promise<GrantSummary[]>;
+  /** `id` may be a unique prefix here and in all that follows. */
+  revokeGrant(id: string, reason?: string): Promise<GrantSummary>;
+  /** Asks for a grant without taking it. */
+  createRequest(request: GrantRequest): Promise<RequestInfo>;
+  /** Newest first. */
+  requests(query?: RequestQuery): Promise<RequestSummary[]>;
+  request(id: string): Promise<RequestInfo>;
+  /**
+   * Answers once the request is decided or has another number of votes, and after half a minute at the latest. Rejects
+   * when the signal aborts.
+   */
+  waitRequest(id: string, votes: number, signal?: AbortSignal): Promise<RequestInfo>;
+  approve(id: string, body: Approve): Promise<RequestInfo>;
+  deny(id: string, reason?: string): Promise<RequestInfo>;
+  /** `timeoutMs` bounds the exchange with the relay, where 15 s are too long. */
+  cancelRequest(id: string, reason?: string, timeoutMs?: number): Promise<RequestInfo>;
   createSession(request: SessionRequest): Promise<SessionInfo>;
   /** `timeoutMs` bounds the exchange with the relay, where 15 s are too long. */
   endSession(id: string, timeoutMs?: number): Promise<void>;
@@ -46,6 +76,14 @@ export interface RelayClient {
   /** For the tunnel's Authorization header: fresh for at least 60 s, wherever the login can be renewed. */
   accessToken(): Promise<string>;
 }
+
+export type RequestQuery = {
+  readonly states?: readonly RequestState[];
+  readonly isMine?: boolean;
+  /** Only those that wait for the caller's vote. */
+  readonly isToApprove?: boolean;
+  readonly limit?: number;
+};
 
 export type RelayClientOptions = {
   /** Takes a line for the user that must be seen. */
@@ -71,7 +109,7 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     info: () => fetchRelayInfo(relay),
     whoAmI: () => get('/v1/whoami', WhoAmI),
     targets: async () => (await get('/v1/targets', TargetList)).targets,
-    createGrant: (body) => ask({ method: 'POST', path: '/v1/grants', body }, GrantInfo),
+    ...createRequestCalls(ask, get),
     createSession: (body) => ask({ method: 'POST', path: '/v1/sessions', body }, SessionInfo),
     async endSession(id, timeoutMs) {
       const call = { relay, method: 'POST', path: `${sessionPath(id)}/end`, ...(timeoutMs !== undefined && { timeoutMs }) } as const;
@@ -86,6 +124,61 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
     accessToken: () => tokens.current(),
   };
+}
+
+type Ask = <T extends z.ZodMiniType>(call: Call, schema: T) => Promise<z.infer<T>>;
+type Get = <T extends z.ZodMiniType>(path: string, schema: T) => Promise<z.infer<T>>;
+type RequestCalls = Pick<
+  RelayClient,
+  'createGrant' | 'grants' | 'revokeGrant' | 'createRequest' | 'requests' | 'request' | 'waitRequest' | 'approve' | 'deny' | 'cancelRequest'
+>;
+
+function createRequestCalls(ask: Ask, get: Get): RequestCalls {
+  const post = <T extends z.ZodMiniType>(path: string, body: unknown, schema: T, more: Partial<Call> = {}) =>
+    ask({ method: 'POST', path, body, ...more }, schema);
+  const because = (reason: string | undefined) => (reason === undefined ? {} : { reason });
+  return {
+    async createGrant(body) {
+      const answer = await post('/v1/grants', body, GrantAnswer);
+      if (!('request' in answer)) return answer;
+      throw pending(answer.request);
+    },
+    async grants({ limit } = {}) {
+      return (await get(`/v1/grants${limit === undefined ? '' : `?limit=${limit}`}`, GrantList)).grants;
+    },
+    revokeGrant: (id, reason) => post(`/v1/grants/${encodeURIComponent(id)}/revoke`, because(reason), GrantSummary),
+    createRequest: (body) => post('/v1/requests', body, RequestInfo),
+    async requests({ states, isMine = false, isToApprove = false, limit } = {}) {
+      const query = new URLSearchParams({
+        ...(states !== undefined && { state: states.join(',') }),
+        ...(isMine && { mine: 'true' }),
+        ...(isToApprove && { 'to-approve': 'true' }),
+        ...(limit !== undefined && { limit: String(limit) }),
+      });
+      return (await get(`/v1/requests${query.size === 0 ? '' : `?${query.toString()}`}`, RequestList)).requests;
+    },
+    request: (id) => get(requestPath(id), RequestInfo),
+    waitRequest: (id, votes, signal) =>
+      ask({ method: 'GET', path: `${requestPath(id)}/wait?votes=${votes}`, timeoutMs: waitTimeoutMs, ...(signal && { signal }) }, RequestInfo),
+    approve: (id, body) => post(`${requestPath(id)}/approve`, body, RequestInfo),
+    deny: (id, reason) => post(`${requestPath(id)}/deny`, because(reason), RequestInfo),
+    cancelRequest: (id, reason, timeoutMs) =>
+      post(`${requestPath(id)}/cancel`, because(reason), RequestInfo, { ...(timeoutMs !== undefined && { timeoutMs }) }),
+  };
+}
+
+/** The relay answers a long poll by itself; this is for one that does not. */
+const waitTimeoutMs = (waitSecondsMax + 15) * 1000;
+
+function requestPath(id: string): string {
+  return `/v1/requests/${encodeURIComponent(id)}`;
+}
+
+function pending({ id, target, role, approval }: RequestInfo): GateError {
+  return new GateError('approval-pending', `${target} as ${role} needs approval by ${approval.count} of ${approval.by.join(' or ')}`, {
+    requestId: id,
+    hint: `Ask one of them to run: gate approve ${id}`,
+  });
 }
 
 function sessionPath(id: string): string {

@@ -22,6 +22,8 @@ export type RelayRequest = {
   readonly body?: unknown;
   /** For the whole exchange; 15 s without it. */
   readonly timeoutMs?: number;
+  /** Breaks the exchange off: it then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 };
 
 /** Sends a request and reads its JSON answer. Fails with the relay's own error, `relay-unreachable` or `protocol-violation`. */
@@ -34,11 +36,12 @@ export async function requestJson<T extends z.ZodMiniType>(request: RelayRequest
 
 /** As `requestJson`, for answers that say nothing beyond their status. */
 export async function requestText(request: RelayRequest): Promise<string> {
-  const signal = AbortSignal.timeout(request.timeoutMs ?? requestMsMax);
-  const response = await send(request, signal);
+  const timeout = AbortSignal.timeout(request.timeoutMs ?? requestMsMax);
   try {
+    const response = await send(request, request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal]));
     return await readText(response, request);
   } catch (error) {
+    request.signal?.throwIfAborted();
     throw error instanceof GateError ? error : unreachable(request, error);
   }
 }

@@ -139,7 +139,7 @@ export function isWaiting({ kind, state }: Pick<AccessRequest, 'kind' | 'state'>
 }
 
 /** The failure of whoever asked for something that they did not get. `used` counts as not had: it was somebody else's use. */
-export function refusalOf(request: Pick<AccessRequest, 'id' | 'state' | 'endReason'>): GateError {
+export function refusalOf(request: Pick<AccessRequest, 'id' | 'state'> & { readonly endReason?: string | undefined }): GateError {
   const { id, state, endReason } = request;
   const why = endReason === undefined ? '' : `: ${endReason}`;
   const details = { requestId: id };

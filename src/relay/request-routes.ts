@@ -55,15 +55,15 @@ export function addRequestRoutes(app: Hono, options: RequestRoutesOptions): void
     const principal = await caller(context);
     return context.json(await reader.describe(principal, await reader.find(principal, context.req.param('id'))));
   });
+  // Answers once it is decided, or with `?votes=N` has another number of votes; as it stands after half a minute.
   app.get('/v1/requests/:id/wait', async (context) => {
     const principal = await caller(context);
     const { id } = await reader.find(principal, context.req.param('id'));
-    const asked = Number(context.req.query('seconds') ?? waitSecondsMax);
-    if (!(asked >= 0 && asked <= waitSecondsMax)) throw new GateError('usage', `seconds must be from 0 to ${waitSecondsMax}`);
-    const timeout = AbortSignal.timeout(asked * 1000);
+    const votes = Number(context.req.query('votes') ?? Number.NaN);
+    const timeout = AbortSignal.timeout(waitSecondsMax * 1000);
     // The answer to a caller who has gone is nobody's.
     const signal = AbortSignal.any([timeout, context.req.raw.signal]);
-    const request = await requests.decided(id, signal).catch((error: unknown) => {
+    const request = await requests.changed(id, Number.isNaN(votes) ? undefined : votes, signal).catch((error: unknown) => {
       if (signal.aborted) return reader.find(principal, id);
       throw error;
     });

@@ -136,12 +136,17 @@ export class Requests implements ApprovalDesk {
     await this.#end(id, (request) => withdraw(request, reason));
   }
 
-  async decided(id: string, signal: AbortSignal): Promise<AccessRequest> {
+  decided(id: string, signal: AbortSignal): Promise<AccessRequest> {
+    return this.changed(id, undefined, signal);
+  }
+
+  /** Resolves when the request is no longer pending, or has another number of votes. */
+  async changed(id: string, votes: number | undefined, signal: AbortSignal): Promise<AccessRequest> {
     for (;;) {
       const change = this.#nextChange(id, signal);
       try {
         const request = await this.#load(id);
-        if (request.state !== 'pending') return request;
+        if (request.state !== 'pending' || request.votes.length !== (votes ?? request.votes.length)) return request;
         if (this.#stopped !== undefined) throw this.#stopped;
         await change.happened;
       } finally {
@@ -234,7 +239,6 @@ export class Requests implements ApprovalDesk {
       throw new Error(`request ${before.id} was changed by another process`);
     }
     this.#arm(after);
-    if (after.state === before.state) return;
     for (const wake of this.#waiters.get(after.id) ?? []) wake();
     const { state } = after;
     // What lapses after its approval is no news to those who approved it.

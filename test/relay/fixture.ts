@@ -26,6 +26,8 @@ export type RelayFixture = {
   /** As the superuser, past the relay: to ask the database what really happened. */
   readonly admin: Client;
   clientFor(account: string): Promise<RelayClient>;
+  /** Logs in anew, so with the groups of now; `clientFor` stays with it. */
+  logInAgain(account: string): Promise<RelayClient>;
   /** A session with a local port, as `gate connect` opens it. */
   connect(account?: string, role?: string, durationSeconds?: number, target?: string): Promise<OpenTunnel>;
   entries(session: string): Promise<AuditEntry[]>;
@@ -70,6 +72,8 @@ export type FixtureOptions = {
   /** More targets, as lines of relay.yaml. */
   readonly targets?: string;
   readonly policy?: string;
+  /** How old tokens may be; default: as old as any test. */
+  readonly groupsMaxAge?: string;
 };
 
 export async function startRelayFixture(options: FixtureOptions = {}): Promise<RelayFixture> {
@@ -89,7 +93,7 @@ export async function startRelayFixture(options: FixtureOptions = {}): Promise<R
     `listen: 127.0.0.1:0
 stateDirectory: ./state
 policyFile: ./policy.yaml
-issuer: { url: '${provider.issuer}', clientId: gate-cli, audience: gate-relay }
+issuer: { url: '${provider.issuer}', clientId: gate-cli, audience: gate-relay, groupsMaxAge: ${options.groupsMaxAge ?? '24h'} }
 targets:
   prod-db: { host: 127.0.0.1, port: ${postgres.port}, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable }
 ${options.targets ?? ''}`,
@@ -113,6 +117,10 @@ ${options.targets ?? ''}`,
     directory,
     admin,
     clientFor,
+    logInAgain: (account) => {
+      tokens.delete(account);
+      return clientFor(account);
+    },
     get relayUrl() {
       return relay?.url as string;
     },

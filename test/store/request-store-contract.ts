@@ -123,7 +123,7 @@ export function requestStoreContract(name: string, make: () => Promise<{ store: 
       await store.saveRequest(held());
       await store.replaceRequest(held(), approved, { approval: statementApprovalOf(approved) as StatementApproval });
       const taken = await Promise.all(Array.from({ length: 20 }, () => store.takeUse('r_1', at(20))));
-      expect(taken.filter((one) => one !== undefined).map(({ usesLeft }) => usesLeft).toSorted()).toEqual(Array.from({ length: uses }, (_, left) => left));
+      expect(taken.filter((one) => one !== undefined).map(({ usesLeft }) => usesLeft).toSorted((one, other) => one - other)).toEqual(Array.from({ length: uses }, (_, left) => left));
       expect((await store.loadRequest('r_1'))?.state).toBe('used');
       expect(await store.findApprovals(key, at(20))).toEqual([]);
     });

@@ -4,19 +4,21 @@
  * Events of `--json`, one per line; fields are only ever added:
  * - stdout `{"event":"ready","host","port","user","password","database","url","passfile","session","grant","target",
  *   "role","expiresAt"}`, once per target, when its port is open; with `--tls` also `sslmode` and `sslrootcert`.
+ * - stdout, before that, where the grant needs approval: the events of `cli/approval.ts`.
  * - stdout `{"event":"ended","target","session","code","message"}`, once per target: `code` is `grant-expired`,
- *   `session-ended`, `interrupted` (a signal) or `stdin-closed` (`--watch-stdin`).
+ *   `grant-revoked`, `session-ended`, `interrupted` (a signal) or `stdin-closed` (`--watch-stdin`).
  * - stderr `{"event":"warning","message"}`: the grant ends soon, the relay is away or back, another port than last time.
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { GateError } from '../../errors/errors.ts';
 import type { Context } from '../context.ts';
 import { ExitCode, exitOfSignal } from '../exit-code.ts';
-import { addGrantFlags, resolveGrantRequest, type GrantFlags } from '../grant-flags.ts';
+import { addApprovalFlags, addGrantFlags, resolveGrantRequest, type ApprovalFlags, type GrantFlags } from '../grant-flags.ts';
+import { listenForInterrupt, type Interrupt } from '../interrupt.ts';
 import { printForms, type PrintForm } from './connect/address.ts';
 import type { ConnectTunnel, TunnelPlan } from './connect/tunnel.ts';
 
-export type ConnectFlags = GrantFlags & {
+export type ConnectFlags = GrantFlags & ApprovalFlags & {
   /** 0 for any free one; undefined for the one that the target had last time. */
   readonly port?: number;
   readonly socketDir?: string;
@@ -41,7 +43,7 @@ export function connectCommand(context: Context): Command {
     .option('--tls', 'speak TLS on the port, with a certificate of your own local authority')
     .addOption(new Option('--print <form>', 'only this line on stdout').choices(printForms))
     .option('--watch-stdin', 'stop when standard input ends, as when the parent process dies');
-  return addGrantFlags(command).action((operands: string[], flags: ConnectFlags, own: Command) => {
+  return addApprovalFlags(addGrantFlags(command), 'as long as it is open').action((operands: string[], flags: ConnectFlags, own: Command) => {
     const child = wordsBehindDashes(own);
     const targets = operands.slice(0, operands.length - child.length);
     return runConnect(context, { targets, child }, flags);
@@ -52,7 +54,9 @@ export type ConnectWords = { readonly targets: readonly string[]; readonly child
 
 export async function runConnect(context: Context, words: ConnectWords, flags: ConnectFlags): Promise<void> {
   checkFlags(context, words, flags);
-  const plans = await makePlans(context, words.targets, flags);
+  // Before a child, which has signals of its own, a wait listens for itself.
+  const interrupt = words.child.length > 0 ? listenForInterrupt : () => ({ signal: context.stopSignal(), release: () => undefined });
+  const plans = await makePlans(context, words.targets, flags, interrupt);
   const { ConnectTunnel } = await import('./connect/tunnel.ts');
   const tunnels: ConnectTunnel[] = [];
   // A child's signals are its own; for everything else the first one ends the sessions, and the second the program.
@@ -84,6 +88,7 @@ function checkFlags({ io }: Context, { targets, child }: ConnectWords, flags: Co
     if (condition) throw new GateError('usage', message, { hint: 'See gate connect --help.' });
   };
   const isOne = targets.length === 1;
+  refuseIf(!isOne && flags.request !== undefined, '--request is for one target');
   refuseIf(targets.length === 0, 'name a target before "--"');
   refuseIf(new Set(targets).size < targets.length, 'the same target is named twice');
   refuseIf(!isOne && child.length > 0, 'a command can be run with one target only');
@@ -100,16 +105,27 @@ function checkFlags({ io }: Context, { targets, child }: ConnectWords, flags: Co
 }
 
 /** Questions to the user come first, so that no session is open while they are thought about. */
-async function makePlans(context: Context, targets: readonly string[], flags: ConnectFlags): Promise<TunnelPlan[]> {
-  const { RelayNews } = await import('./connect/relay-news.ts');
+async function makePlans(
+  context: Context,
+  targets: readonly string[],
+  flags: ConnectFlags,
+  interrupt: () => Interrupt,
+): Promise<TunnelPlan[]> {
+  const { io } = context;
+  const [{ RelayNews }, { openApprovedSession }] = await Promise.all([import('./connect/relay-news.ts'), import('../approval.ts')]);
   const [relay, config] = await Promise.all([context.relay(), context.config()]);
-  const shared = { io: context.io, relay, config, news: new RelayNews(context.io), isTls: flags.tls === true };
+  const shared = { io, relay, config, news: new RelayNews(io), isTls: flags.tls === true };
   const plans: TunnelPlan[] = [];
   for (const target of targets) {
+    const request = await resolveGrantRequest(context, target, flags);
+    const label = targets.length > 1 ? `${target}: ` : '';
+    const event = (value: object) => (io.json ? io.writeJson(value) : undefined);
+    const wait = { wait: flags.wait, interrupt, event, label };
     plans.push({
       ...shared,
-      request: await resolveGrantRequest(context, target, flags),
-      label: targets.length > 1 ? `${target}: ` : '',
+      request,
+      open: () => openApprovedSession(io, relay, { command: 'connect', request }, wait),
+      label,
       ...(flags.port !== undefined && { port: flags.port }),
       ...(flags.socketDir !== undefined && { socketDirectory: flags.socketDir }),
     });

@@ -1,14 +1,17 @@
-/** gate exec: runs SQL on a target through a tunnel of its own, without a local port, and writes what comes back. */
+/**
+ * gate exec: runs SQL on a target through a tunnel of its own, without a local port, and writes what comes back. Under
+ * `--json` the events of an approval (`cli/approval.ts`) go to stderr.
+ */
 import { Command, Option } from 'commander';
 import type { SqlHandlers } from '../../client/sql-session.ts';
 import { GateError, messageOf } from '../../errors/errors.ts';
 import type { Context } from '../context.ts';
 import { ExitCode, exitOfSignal } from '../exit-code.ts';
-import { addGrantFlags, resolveGrantRequest, type GrantFlags } from '../grant-flags.ts';
+import { addApprovalFlags, addGrantFlags, resolveGrantRequest, type ApprovalFlags, type GrantFlags } from '../grant-flags.ts';
 import type { Io } from '../io.ts';
 import { resultFormats, type ResultFormat, type ResultWriter, type WriteOut } from '../results/result-writer.ts';
 
-type Flags = GrantFlags & { readonly sql?: string; readonly file?: string; readonly output?: ResultFormat };
+type Flags = GrantFlags & ApprovalFlags & { readonly sql?: string; readonly file?: string; readonly output?: ResultFormat };
 type Source = { readonly text: string } | { readonly file: string } | 'stdin';
 
 /** Largest SQL text that is read; the relay's own limit is lower and may differ. */
@@ -25,7 +28,8 @@ export function execCommand(context: Context): Command {
     .addOption(
       new Option('--output <format>', 'how results are written; table, or json under --json').choices(resultFormats),
     );
-  return addGrantFlags(command).action((target: string, operand: string | undefined, flags: Flags) =>
+  const byDefault = 'on a terminal as long as it is open, elsewhere not at all';
+  return addApprovalFlags(addGrantFlags(command), byDefault).action((target: string, operand: string | undefined, flags: Flags) =>
     runExec(context, target, operand, flags),
   );
 }
@@ -43,13 +47,17 @@ export async function runExec(
   const early = source === 'stdin' ? await resolveGrantRequest(context, target, flags) : undefined;
   const sql = await readSql(source);
   const request = early ?? (await resolveGrantRequest(context, target, flags));
-  const [{ openSession }, { runSql }] = await Promise.all([
-    import('../../client/session.ts'),
+  const [{ openApprovedSession }, { runSql }] = await Promise.all([
+    import('../approval.ts'),
     import('../../client/sql-session.ts'),
   ]);
   const relay = await context.relay();
   const writer = await createResultWriter(format, (data) => io.write(data));
-  const session = await io.withSpinner(`Asking for a grant on ${target}`, () => openSession(relay, 'exec', request));
+  const session = await openApprovedSession(io, relay, { command: 'exec', request }, {
+    wait: flags.wait ?? (io.isInteractive ? undefined : false),
+    interrupt: () => ({ signal: context.stopSignal(), release: () => undefined }),
+    event: (value) => io.event(value),
+  });
   const signal = context.stopSignal();
   try {
     const handlers = createHandlers(writer, format, io);

@@ -1,5 +1,6 @@
 /** gate targets: what the caller may reach, in which roles. */
 import { Command } from 'commander';
+import type { TargetInfo } from '../../api/api.ts';
 import type { Context } from '../context.ts';
 import { formatTable } from '../output.ts';
 
@@ -18,11 +19,17 @@ export async function runTargets(context: Context): Promise<void> {
       role.name,
       target.database,
       role.denies.length === 0 ? 'everything' : `no ${role.denies.join(', ')}`,
-      role.requires.join(', ') || '-',
+      describeRequirements(role),
       target.description ?? '',
     ]),
   );
   if (rows.length > 0) {
     await io.write(formatTable(['TARGET', 'ROLE', 'DATABASE', 'STATEMENTS', 'REQUIRES', 'DESCRIPTION'], rows));
   }
+}
+
+function describeRequirements({ requires, approval, review }: TargetInfo['roles'][number]): string {
+  const people = ({ by, count }: { by: readonly string[]; count: number }) => `${count} of ${by.join(' or ')}`;
+  const all = [...requires, ...(approval ? [`approval by ${people(approval)}`] : []), ...(review ? [`review by ${people(review)}`] : [])];
+  return all.join(', ') || '-';
 }

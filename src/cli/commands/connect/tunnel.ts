@@ -21,6 +21,8 @@ export type TunnelPlan = {
   readonly config: ClientConfig;
   readonly news: RelayNews;
   readonly request: GrantRequest;
+  /** Grant and session, with the approval that they may need. */
+  readonly open: () => Promise<TimedSession>;
   /** Before a line about this target, where there are several; else empty. */
   readonly label: string;
   /** Undefined: the port that the target had last time. */
@@ -58,13 +60,8 @@ export class ConnectTunnel {
 
   /** Grant and session. Everything after it must end with `close`. */
   static async open(plan: TunnelPlan): Promise<ConnectTunnel> {
-    const { io, relay, request } = plan;
-    const [{ openSession }, { SessionWatch: Watch }] = await Promise.all([
-      import('../../../client/session.ts'),
-      import('../../../client/session-watch.ts'),
-    ]);
-    const session = await io.withSpinner(`Asking for a grant on ${request.target}`, () => openSession(relay, 'connect', request));
-    return new ConnectTunnel(plan, session, Watch);
+    const { SessionWatch: Watch } = await import('../../../client/session-watch.ts');
+    return new ConnectTunnel(plan, await plan.open(), Watch);
   }
 
   /** Opens the port and writes the password file. Fails with `usage` when there is no such port to be had. */
@@ -114,7 +111,7 @@ export class ConnectTunnel {
       onOpen: () => news.back(),
       onNews: (held) => sayHeld(this.#plan.io, label, held),
       onBroken: (reason, code, isRelayAway) => {
-        const end = (['grant-expired', 'session-ended'] as const).find((name) => ERRORS[name].close === code);
+        const end = (['grant-expired', 'grant-revoked', 'session-ended'] as const).find((name) => ERRORS[name].close === code);
         if (end !== undefined) this.#watch.end(new GateError(end, reason, { hint: 'Run gate connect again.' }));
         else if (isRelayAway) news.away(reason);
         else news.once(`${label}${reason}`);
@@ -142,7 +139,7 @@ export class ConnectTunnel {
     try {
       await withinTime(relay.endSession(this.session.id, endTimeoutMs));
     } catch (error) {
-      const alreadyOver: readonly ErrorCode[] = ['session-ended', 'grant-expired', 'not-found'];
+      const alreadyOver: readonly ErrorCode[] = ['session-ended', 'grant-expired', 'grant-revoked', 'not-found'];
       if (error instanceof GateError && alreadyOver.includes(error.code)) return;
       io.warn(`${label}the relay could not be told that the session is over (${messageOf(error)}); it ends by itself at ${this.session.expiresAt}`);
     }

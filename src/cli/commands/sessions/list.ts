@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { SessionSummary } from '../../../api/api.ts';
 import type { Context } from '../../context.ts';
-import { displayWidth, formatRelative, formatTable, oneLine } from '../../output.ts';
+import { displayWidth, formatRelative, formatTable, oneLine, shorten } from '../../output.ts';
 
 /** What one request to the relay may ask for. */
 const limitMax = 1000;
@@ -57,18 +57,6 @@ export function formatSessions(
   const room = columns === undefined ? Infinity : Math.max(reasonWidthMin, columns - (displayWidth(firstLine) - 1));
   const reasons = sessions.map(({ reason }) => shorten(oneLine(reason ?? '-'), room));
   return formatTable([...head, 'REASON'], rows.map((row, index) => [...row, reasons[index] ?? '']));
-}
-
-function shorten(text: string, width: number): string {
-  if (displayWidth(text) <= width) return text;
-  let kept = '';
-  let left = width - 1;
-  for (const { segment } of new Intl.Segmenter(undefined, { granularity: 'grapheme' }).segment(text)) {
-    left -= displayWidth(segment);
-    if (left < 0) break;
-    kept += segment;
-  }
-  return `${kept.trimEnd()}…`;
 }
 
 function parseLimit(text: string): number {
