@@ -15,8 +15,6 @@ export type Io = {
   writeJson(value: unknown): Promise<void>;
   /** A line for people, on stderr. Silent under `--json`. */
   say(line: string): void;
-  /** An event for programs, on stderr: one JSON value on its own line. */
-  writeEvent(event: { readonly event: string; readonly [field: string]: unknown }): void;
   /** A line on stderr that must be seen also under `--json` (as {"event":"warning"} there). */
   warn(line: string): void;
   ask(question: string): Promise<string>;
@@ -45,9 +43,6 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     },
     say(line) {
       if (!options.json) stderr.write(`${line}\n`);
-    },
-    writeEvent(event) {
-      stderr.write(`${JSON.stringify(event)}\n`);
     },
     warn(line) {
       stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);

@@ -1,25 +1,18 @@
-/** gate dev demo: the main job as a play in five acts, on real parts; it succeeds only if every step gave what it should. */
+/** gate dev demo: the main job as a play in acts, on real parts; it succeeds only if every step gave what it should. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Client } from 'pg';
 import { GateError } from '../errors/errors.ts';
 import { findOnPath, neutralEnvironment } from './config.ts';
 import { approveDevice } from './device-page.ts';
+import { actAccessRequest, actApproval } from './demo-decisions.ts';
 import { loadPeer } from './peers.ts';
-import { Stage, type Run, type Running, type StageIo } from './stage.ts';
+import type { Play, Tunnel } from './play.ts';
+import { Stage, type StageIo } from './stage.ts';
 import { startStack, type Stack } from './stack.ts';
 
 export type DemoContext = { readonly io: StageIo; stopSignal(): AbortSignal };
 
-type Play = {
-  readonly stage: Stage;
-  readonly stack: Stack;
-  /** A command of gate as one of the people runs it, each with a configuration directory of their own. */
-  readonly gate: (who: 'engineer' | 'operator', ...args: string[]) => Run;
-};
-
-/** Stops everything and removes every file, however it ends; fails with `cancelled` when it was interrupted. */
 export async function runDemo(context: DemoContext, program: readonly [string, ...string[]]): Promise<void> {
   const signal = context.stopSignal();
   const home = await mkdtemp(join(tmpdir(), 'gate-demo-'));
@@ -49,12 +42,14 @@ async function play(stage: Stage, stack: Stack, gate: Play['gate']): Promise<voi
   const whole: Play = { stage, stack, gate };
   await stage.say(
     `Everything runs on this machine: provider ${stack.issuer}, relay ${stack.relayUrl}, PostgreSQL ${stack.postgres.version}. ` +
-      'Two people play: Erin, an engineer, and Oana, who audits. The database password is known to the relay alone.',
+      'Three people play: Erin, an engineer, Dario, a DBA, and Oana, who audits. The database password is known to the relay alone.',
   );
   await actLogin(whole);
   const tunnel = await actConnect(whole);
   await actRefusal(whole, tunnel);
   await actExec(whole);
+  await actApproval(whole, tunnel);
+  await actAccessRequest(whole);
   await actAnyClient(whole);
   await tunnel.client.end();
   await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
@@ -84,8 +79,6 @@ async function actLogin({ stage, stack, gate }: Play): Promise<void> {
   const operator = await stage.run(gate('operator', 'dev', 'login', 'operator'));
   await stage.check('both are logged in', operator.exitCode === 0 && stack.accounts.length >= 2);
 }
-
-type Tunnel = { readonly session: string; readonly url: string; readonly connect: Running; readonly client: Client };
 
 async function actConnect({ stage, gate }: Play): Promise<Tunnel> {
   await stage.act(
@@ -175,7 +168,7 @@ async function actAnyClient({ stage, gate }: Play): Promise<void> {
       ? ['sh', '-c', 'echo $PGUSER at port $PGPORT']
       : ['psql', '-XAtc', "select count(*) || ' open orders' from orders where status = 'open'"];
   const counted = await stage.run(gate('engineer', 'connect', 'prod-db', ...reason, '--', ...program));
-  await stage.check('the program found its database by itself', /28 open orders|engineer at port/.test(counted.stdout));
+  await stage.check('the program found its database by itself', /\d+ open orders|engineer at port/.test(counted.stdout));
   const doctor = await stage.run(gate('engineer', 'doctor', 'prod-db', '--reason', 'OPS-4711: is it me?'));
   await stage.check('the doctor went all the way to the database and back', /round-trip/.test(`${doctor.stdout}${doctor.stderr}`));
 }
@@ -191,7 +184,7 @@ async function actReplay({ stage, gate }: Play, session: string): Promise<void> 
   const replay = await stage.run(gate('operator', 'sessions', 'replay', session));
   await stage.check(
     'the replay shows the person, the reason, the statements and the refusal',
-    ['engineer', 'OPS-4711', 'join customers', 'drop table payments', 'prod-db/engineer/allow'].every((text) => replay.stdout.includes(text)),
+    ['engineer', 'OPS-4711', 'join customers', 'drop table payments', 'prod-db/engineer/allow', 'held for approval', 'this has no WHERE', 'approved by'].every((text) => replay.stdout.includes(text)),
   );
 }
 

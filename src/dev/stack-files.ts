@@ -148,14 +148,31 @@ export async function writePolicyFile(
   directory: string,
   options: { targets: readonly DemoTarget[]; lastHash: string | undefined },
 ): Promise<string> {
+  const approval = { by: ['dbas'], within: '10m' };
   const roles = {
-    engineer: { groups: ['engineering'], allow: ['read', 'write'], require: ['reason'], maxDuration: '8h' },
+    engineer: {
+      groups: ['engineering'],
+      allow: ['read', 'write'],
+      require: ['reason'],
+      maxDuration: '8h',
+      rules: [
+        {
+          name: 'many-rows',
+          effect: 'hold',
+          commands: ['UPDATE', 'DELETE', 'MERGE', 'TRUNCATE'],
+          bounded: false,
+          reason: 'it may change every row of the table',
+          approval,
+        },
+      ],
+    },
+    migrator: { groups: ['engineering'], allow: ['read', 'write', 'schema'], require: ['reason'], maxDuration: '1h', approval },
     dba: { groups: ['dba'], allow: [...statementKinds], require: ['reason'], maxDuration: '1h' },
     reader: { groups: ['operations'], allow: ['read'], maxDuration: '8h' },
   };
   const targets = Object.fromEntries(options.targets.map(({ name }) => [name, { roles }]));
-  const text = `# Who may do what. Edit it and restart gate dev; an edited file is kept.\n${stringify(
-    { auditors: ['audit'], targets },
+  const text = `# Who may do what. Edit it: the relay takes it up at once, and gate dev keeps an edited file.\n${stringify(
+    { auditors: ['audit'], administrators: ['dba'], approvers: { dbas: { groups: ['dba'] } }, targets },
     { aliasDuplicateObjects: false },
   )}`;
   const file = join(directory, 'policy.yaml');

@@ -104,7 +104,7 @@ export class Holds {
       target: grant.target,
       role: grant.role,
       rule,
-      approval: { ...approval, withinSeconds: Math.min(limit, waitSeconds || limit) },
+      approval: { ...approval, withinSeconds: limit },
       ...(grant.reason !== undefined && { reason: grant.reason }),
       ...(grant.ticket !== undefined && { ticket: grant.ticket }),
       statement: {
@@ -144,14 +144,19 @@ export class Holds {
     const announce = () => this.#announce(request, held, locks);
     announce();
     const notices = setInterval(announce, noticeIntervalMs);
+    const { waitSeconds } = this.#options;
+    const enough = waitSeconds === undefined ? undefined : setTimeout(() => this.giveUp(pending(request, this.#whoOf(request.approval))), waitSeconds * 1000);
     try {
       return await desk.decided(request.id, signal);
     } catch (error) {
-      if (signal.aborted) await desk.withdraw(request.id, signal.reason instanceof GateError ? signal.reason.message : 'the client has gone');
+      // Who has only waited long enough comes back for it.
+      const isLeft = signal.reason instanceof GateError && signal.reason.code === 'approval-pending';
+      if (signal.aborted && !isLeft) await desk.withdraw(request.id, signal.reason instanceof GateError ? signal.reason.message : 'the client has gone');
       if (new Date() >= grant.expiresAt) throw new GateError('grant-expired', `the grant expired at ${grant.expiresAt.toISOString()}`, about(request));
       throw error;
     } finally {
       clearInterval(notices);
+      clearTimeout(enough);
     }
   }
 

@@ -148,8 +148,8 @@ export class ConnectTunnel {
 
 /** Programs that show no notices leave their users waiting without a word; here they find out why. */
 function sayHeld(io: Io, label: string, { message, hint, ...held }: TunnelNews): void {
-  if (io.json) io.writeEvent({ ...held, message: `${label}${message}`, hint });
-  else io.say(`gate: ${label}${message}\n  ${hint}`);
+  io.event({ ...held, message: `${label}${message}`, hint });
+  io.say(`gate: ${label}${message}\n  ${hint}`);
 }
 
 /** The login may have to be renewed first, at an issuer that is away as well. */
