@@ -119,7 +119,7 @@ function conditionOf(node: Node | undefined, scope: Scope, depth = 0): Condition
     return ((node['A_Const'] as Node)['boolval'] as Node)['boolval'] === true ? undefined : { op: 'or', terms: [] };
   }
   const comparison = node['A_Expr'] as Node | undefined;
-  if (comparison === undefined || !isEquals(comparison['name'])) return undefined;
+  if (comparison === undefined || !isOperator(comparison['name'], '=')) return undefined;
   const [left, right] = [comparison['lexpr'] as Node, comparison['rexpr'] as Node];
   switch (comparison['kind']) {
     case 'AEXPR_OP':
@@ -232,6 +232,13 @@ function typeOf(node: Node | undefined, scope: Scope): string | undefined {
   }
   const parameter = node?.['ParamRef'] as { number?: number } | undefined;
   if (parameter !== undefined) return scope.parameters[(parameter.number ?? 0) - 1] ?? `$${parameter.number ?? 0}`;
+  const sign = node?.['A_Expr'] as Node | undefined;
+  // -1::bigint is the negative of a cast; a sign before anything else may make another type of it.
+  if (sign?.['lexpr'] === undefined && isOperator(sign?.['name'], '-')) return typeOfCast(sign?.['rexpr'] as Node);
+  return typeOfCast(node);
+}
+
+function typeOfCast(node: Node | undefined): string | undefined {
   const cast = node?.['TypeCast'] as Node | undefined;
   if (cast === undefined) return undefined;
   let inner = cast['arg'] as Node;
@@ -247,9 +254,9 @@ export function typeText(type: Node): string | undefined {
   return names.length === 1 ? `.${names[0]}` : names.join('.');
 }
 
-function isEquals(name: unknown): boolean {
+function isOperator(name: unknown, operator: string): boolean {
   const names = ((name ?? []) as Node[]).map(nameOf);
-  return names.at(-1) === '=' && (names.length === 1 || (names.length === 2 && names[0] === 'pg_catalog'));
+  return names.at(-1) === operator && (names.length === 1 || (names.length === 2 && names[0] === 'pg_catalog'));
 }
 
 function rowOf(node: Node | undefined): Node[] | undefined {

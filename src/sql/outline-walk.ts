@@ -42,7 +42,7 @@ function stepsBelow(type: string, node: Node, scope: Scope | undefined, notes: N
     if (typeof child !== 'object' || child === null || key === 'withClause' || done.includes(key)) continue;
     below.push({ type: /^[A-Z]/.test(key) ? key : (typeOfField[key] ?? `.${key}`), node: child, scope: inner });
   }
-  return [...below.toReversed(), ...steps];
+  return [...below.toReversed(), ...steps.toReversed()];
 }
 
 /** WITH: its queries see those before them, or all of them when it is RECURSIVE; the rest of the statement sees all. */

@@ -75,8 +75,8 @@ beforeAll(async () => {
   await client.connect();
   await client.query(schema);
   await client.query(`
-    create table changes (n bigint);
-    create function count_change() returns trigger language plpgsql as $$ begin insert into changes values (1); return null; end $$;`);
+    create table changes (relation text, event text);
+    create function count_change() returns trigger language plpgsql as $$ begin insert into changes values (tg_table_name, tg_op); return null; end $$;`);
   const database = { name: 'db', host: postgres.host, port: postgres.port, database: 'postgres', user: postgres.superuser, password: postgres.password, tls: 'disable' } as const;
   const watch = new CatalogWatch(database);
   await watch.use().ready;
@@ -84,7 +84,8 @@ beforeAll(async () => {
   catalog = watch.current as Catalog;
   await watch.close();
   // Made after the snapshot: every row that changes anywhere is counted, triggers' and cascades' included.
-  for (const name of counted) {
+  // Partitions get it from their parent.
+  for (const name of counted.filter((one) => !one.startsWith('parts_'))) {
     await client.query(`create trigger zz_count after insert or update or delete on ${name} for each row execute function count_change()`);
   }
 });
@@ -105,7 +106,10 @@ async function changedBy(sql: string): Promise<number | undefined> {
   try {
     await client.query(sql);
     await client.query('set constraints all immediate');
-    return Number((await client.query<{ n: string }>('select count(*) n from changes')).rows[0]?.n);
+    // A row that moves to another partition is deleted in one and inserted into the other, and yet one row.
+    const moved = `least(count(*) filter (where event = 'INSERT' and relation ~ '^parts'), count(*) filter (where event = 'DELETE' and relation ~ '^parts'))`;
+    const counts = await client.query<{ n: string }>(`select count(*) - ${/^(?:update|merge)/.test(sql) ? moved : 0} n from changes`);
+    return Number(counts.rows[0]?.n);
   } catch {
     return undefined;
   } finally {
