@@ -9,7 +9,7 @@ import { factsOf, grantOf, now, policyOf, verdictOf } from './some.ts';
 
 const kinds = fc.uniqueArray(fc.constantFrom(...statementKinds), { minLength: 1 });
 const commandNames = ['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'DROP TABLE', 'DO'];
-const tables = ['public.a', 'public.b', 'audit.a', '?.a', 'public.*', 'x.y.z'];
+const tables = ['public.a', 'public.b', 'audit.a', '?.a', 'public.*', '"x.y".z'];
 const functions = ['lower', 'pg_sleep', 'app.f', '?.f'];
 
 const someFacts: fc.Arbitrary<StatementFacts> = fc.record(
@@ -114,24 +114,27 @@ describe('a policy of a thousand rules', () => {
   const text = `targets:\n  shop:\n    roles:\n      r:\n        groups: [g]\n        allow: [read]\n        rules:\n${rules.join('\n')}\n`;
   const policy = parsePolicy(text, 'policy.yaml');
 
-  test('decides in far less than a millisecond, and compiles nothing to do so', () => {
-    const facts = [factsOf({ command: 'UPDATE', kinds: ['write'], writes: ['other.t'], locking: true })];
-    const reads = [factsOf({ reads: ['public.t1'] })];
-    for (const [name, one, limitMs] of [['no table of the rules', facts, 1], ['no kind of the rules', reads, 0.3]] as const) {
-      for (let warm = 0; warm < 200; warm++) verdictOf(policy, one);
-      const start = performance.now();
-      for (let run = 0; run < 500; run++) verdictOf(policy, one);
-      expect([name, (performance.now() - start) / 500 < limitMs]).toEqual([name, true]);
-    }
+  /** Of the processor, which other processes may be busy on. */
+  function microseconds(runs: number, work: () => void): number {
+    for (let warm = 0; warm < runs / 2; warm++) work();
+    const before = process.cpuUsage();
+    for (let run = 0; run < runs; run++) work();
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / runs;
+  }
+
+  test('decides in less than a millisecond where its tables are met by none, and at once where its kinds are not', () => {
+    const other = [factsOf({ command: 'UPDATE', kinds: ['write'], writes: ['other.t'], locking: true })];
+    const read = [factsOf({ reads: ['public.t1'] })];
+    expect(microseconds(1000, () => verdictOf(policy, other))).toBeLessThan(1000);
+    expect(microseconds(1000, () => verdictOf(policy, read))).toBeLessThan(50);
   });
 
-  test('with a condition evaluated by each of them, in a few', () => {
+  test('evaluates a condition of each of them in a few milliseconds', () => {
     const every = Array.from({ length: 1000 }, (_, index) => `          - { name: rule-${index}, effect: deny, when: 'statement.locking && grant.role == "r${index}"' }`);
     const slow = parsePolicy(text.slice(0, text.indexOf('rules:')).concat('rules:\n', every.join('\n'), '\n'), 'policy.yaml');
     const facts = [factsOf({ locking: true })];
-    for (let warm = 0; warm < 20; warm++) verdictOf(slow, facts);
-    const start = performance.now();
-    for (let run = 0; run < 50; run++) expect(verdictOf(slow, facts).effect).toBe('allow');
-    expect((performance.now() - start) / 50).toBeLessThan(15);
+    expect(verdictOf(slow, facts).effect).toBe('allow');
+    expect(microseconds(100, () => verdictOf(slow, facts))).toBeLessThan(5000);
   });
 });
