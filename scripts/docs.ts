@@ -1,4 +1,4 @@
-/** Writes docs/errors.md and docs/cli.md from the code, so that they cannot be wrong; `--check` only compares. */
+/** Writes docs/errors.md, docs/cli.md and docs/policy.schema.json from the code, so that they cannot be wrong; `--check` only compares. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -7,6 +7,7 @@ import { createIo } from '../src/cli/io.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { devCommand } from '../src/dev/command.ts';
 import { ERRORS } from '../src/errors/errors.ts';
+import { policyJsonSchema } from '../src/policy/json-schema.ts';
 import { relayCommand } from '../src/relay/command.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -46,7 +47,7 @@ function cliPage(): string {
   return ['# Command line', '', 'Made from `--help` by `npm run docs`.', '', ...commandPages(program, 'gate')].join('\n');
 }
 
-const pages = { 'docs/errors.md': errorsPage(), 'docs/cli.md': cliPage() };
+const pages = { 'docs/errors.md': errorsPage(), 'docs/cli.md': cliPage(), 'docs/policy.schema.json': `${JSON.stringify(policyJsonSchema(), null, 2)}\n` };
 let isCurrent = true;
 for (const [file, text] of Object.entries(pages)) {
   const path = join(root, file);

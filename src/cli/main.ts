@@ -12,6 +12,7 @@ import { execCommand } from './commands/exec.ts';
 import { grantsCommand } from './commands/grants.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { policyCommand } from './commands/policy.ts';
 import { requestsCommand } from './commands/requests.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
@@ -70,6 +71,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     denyCommand,
     grantsCommand,
     sessionsCommand,
+    policyCommand,
     doctorCommand,
     configCommand,
     completionCommand,

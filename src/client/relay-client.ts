@@ -12,6 +12,7 @@ import {
   type SessionRequest,
   type TargetInfo,
 } from '../api/api.ts';
+import { ExplainAnswer, type ExplainRequest } from '../api/policy-api.ts';
 import {
   GrantAnswer,
   GrantList,
@@ -70,6 +71,8 @@ export interface RelayClient {
   session(id: string): Promise<SessionSummary>;
   /** The record of a session in order, read as fast as it is consumed. */
   entries(id: string): AsyncIterable<AuditEntry>;
+  /** What policy says to a text, without running it. */
+  explain(request: ExplainRequest): Promise<ExplainAnswer>;
   /** For the tunnel's Authorization header: fresh for at least 60 s, wherever the login can be renewed. */
   accessToken(): Promise<string>;
 }
@@ -118,6 +121,7 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     },
     session: (id) => get(sessionPath(id), SessionSummary),
     entries: (id) => readEntries(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }),
+    explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
     accessToken: () => tokens.current(),
   };
 }

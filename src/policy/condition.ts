@@ -180,6 +180,7 @@ function adviceFor(code: string | undefined, summary: string, place: Place, sour
     const near = nearest(name, [...shapeFields]);
     return near === undefined ? `, see docs/policy.md for the fields` : `, did you mean ${near}?`;
   }
+  if (summary.startsWith('Exceeded')) return ': split the condition into several rules';
   if (/ ==? ?null\b/.test(source)) return ', ask has(…) whether a field is there';
   return '';
 }

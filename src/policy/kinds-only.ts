@@ -1,4 +1,4 @@
-/** Stand-in for statement facts until the relay resolves them: one statement of which only the kinds are known. */
+/** Facts of a text of which only the kinds are known. */
 import type { StatementFacts } from '../sql/facts.ts';
 import type { StatementKind } from '../sql/kind.ts';
 

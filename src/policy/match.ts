@@ -1,8 +1,9 @@
 /** Whether one rule is about one statement: an allow rule must cover all that it does, a hold or deny rule meet any of it. */
 import type { StatementFacts } from '../sql/facts.ts';
+import type { StatementKind } from '../sql/kind.ts';
 import { conditionNamesMax } from './condition-values.ts';
 import type { NamePattern } from './pattern.ts';
-import type { Rule } from './role.ts';
+import type { Role, Rule } from './role.ts';
 
 export type Match = {
   readonly isMatch: boolean;
@@ -10,7 +11,29 @@ export type Match = {
   readonly problem?: string;
 };
 
-/** `scope` is made only where a condition must be evaluated. */
+/**
+ * The rules of a role that can be about statements of these kinds, in their order: what the kinds alone rule out is
+ * sorted out once for each set of kinds.
+ */
+export function rulesForKinds(role: Role, kinds: readonly StatementKind[]): readonly Rule[] {
+  let byKinds = sorted.get(role);
+  if (byKinds === undefined) sorted.set(role, (byKinds = new Map()));
+  const key = kinds.length === 1 ? (kinds[0] as string) : [...new Set(kinds)].toSorted().join();
+  let rules = byKinds.get(key);
+  if (rules === undefined) byKinds.set(key, (rules = role.rules.filter((rule) => fitsKinds(rule, kinds))));
+  return rules;
+}
+
+const sorted = new WeakMap<Role, Map<string, readonly Rule[]>>();
+
+/** An allow rule without kinds covers everything but what nobody can tell. */
+function fitsKinds({ effect, kinds: named }: Rule, kinds: readonly StatementKind[]): boolean {
+  if (effect !== 'allow') return named === undefined || kinds.some((kind) => named.includes(kind));
+  if (kinds.length === 0) return false;
+  return named === undefined ? !kinds.includes('unknown') : kinds.every((kind) => named.includes(kind));
+}
+
+/** For a rule that its kinds do not rule out. `scope` is made only where a condition must be evaluated. */
 export function matchRule(rule: Rule, facts: StatementFacts, scope: () => object): Match {
   const fields = rule.effect === 'allow' ? coversFields(rule, facts) : meetsFields(rule, facts);
   if (!fields || !matchesBounds(rule, facts)) return { isMatch: false };
@@ -22,11 +45,8 @@ export function matchRule(rule: Rule, facts: StatementFacts, scope: () => object
 
 const tooManyNames = { holds: false, problem: `the statement has more than ${conditionNamesMax} names of tables, functions and settings` };
 
-/** Without kinds it covers everything but what nobody can tell. */
-function coversFields({ kinds, commands, tables, functions }: Rule, facts: StatementFacts): boolean {
-  if (kinds === undefined ? facts.kinds.includes('unknown') : !facts.kinds.every((kind) => kinds.includes(kind))) return false;
+function coversFields({ commands, tables, functions }: Rule, facts: StatementFacts): boolean {
   return (
-    facts.kinds.length > 0 &&
     coversAll(commands, facts.commands) &&
     coversAll(tables, facts.reads) &&
     coversAll(tables, facts.writes) &&
@@ -34,8 +54,7 @@ function coversFields({ kinds, commands, tables, functions }: Rule, facts: State
   );
 }
 
-function meetsFields({ kinds, commands, tables, functions }: Rule, facts: StatementFacts): boolean {
-  if (kinds !== undefined && !facts.kinds.some((kind) => kinds.includes(kind))) return false;
+function meetsFields({ commands, tables, functions }: Rule, facts: StatementFacts): boolean {
   return (
     (commands === undefined || meetsAny(commands, facts.commands)) &&
     (tables === undefined || meetsAny(tables, facts.reads) || meetsAny(tables, facts.writes)) &&

@@ -3,8 +3,8 @@ import { RE2JS } from 're2js';
 
 /** Longest pattern for a text. */
 export const textPatternLengthMax = 500;
-/** Names with more dots than a schema and a name can be cut in several ways. */
-type Name = { readonly schema: string; readonly bare: string; readonly isUnknown: boolean; readonly isAmbiguous: boolean };
+/** `isUnknown`: the catalog does not know its schema. `isWhole`: it stands for everything in its schema. */
+type Name = { readonly schema: string; readonly bare: string; readonly isUnknown: boolean; readonly isWhole: boolean };
 
 /** Names of one kind that a rule lists. */
 export type NamePattern = {
@@ -41,34 +41,34 @@ export function createCommandPattern(sources: readonly string[]): NamePattern {
 
 function createQualifiedPattern(qualified: readonly string[], sources: readonly string[] = qualified): NamePattern {
   const hasAll = qualified.includes('*');
-  const exact = new Set<string>();
+  const exact = new Map<string, Set<string>>();
   const schemas = new Set<string>();
   const bareNames = new Set<string>();
   let hasEverySchema = false;
   for (const source of qualified.filter((one) => one !== '*')) {
     const { schema, bare } = cut(source);
-    if (schema !== '*' && bare !== '*') exact.add(source);
+    if (schema !== '*' && bare !== '*') exact.set(schema, (exact.get(schema) ?? new Set()).add(bare));
     else if (schema !== '*') schemas.add(schema);
     else if (bare !== '*') bareNames.add(bare);
     else hasEverySchema = true;
   }
-  const isListed = (schema: string, bare: string) =>
-    hasEverySchema || exact.has(`${schema}.${bare}`) || schemas.has(schema) || bareNames.has(bare);
-  const listedBare = new Set([...exact].map((source) => cut(source).bare).concat([...bareNames]));
+  const isListed = ({ schema, bare }: Name) =>
+    hasEverySchema || schemas.has(schema) || bareNames.has(bare) || exact.get(schema)?.has(bare) === true;
+  const listedBare = new Set([...bareNames, ...[...exact.values()].flatMap((names) => [...names])]);
   const hasAnyBare = hasEverySchema || schemas.size > 0;
   return {
     sources,
     covers(text) {
       if (hasAll) return true;
-      const { schema, bare, isUnknown, isAmbiguous } = readName(text);
-      return !isUnknown && !isAmbiguous && isListed(schema, bare);
+      const name = readName(text);
+      if (name.isUnknown) return false;
+      return name.isWhole ? hasEverySchema || schemas.has(name.schema) : isListed(name);
     },
     meets(text) {
       if (hasAll) return true;
-      const { schema, bare, isUnknown, isAmbiguous } = readName(text);
-      if (isUnknown) return hasAnyBare || listedBare.has(bare);
-      if (!isAmbiguous) return isListed(schema, bare);
-      return splits(text).some((one) => isListed(one.schema, one.bare));
+      const name = readName(text);
+      if (name.isWhole) return name.isUnknown || hasEverySchema || bareNames.size > 0 || schemas.has(name.schema) || exact.has(name.schema);
+      return name.isUnknown ? hasAnyBare || listedBare.has(name.bare) : isListed(name);
     },
   };
 }
@@ -78,19 +78,32 @@ function cut(source: string): { schema: string; bare: string } {
   return { schema: source.slice(0, dot), bare: source.slice(dot + 1) };
 }
 
+/** Names come again with every statement; reading one is most of the work of a pattern. */
+const known = new Map<string, Name>();
+const knownMax = 10_000;
+
 function readName(text: string): Name {
-  const dot = text.indexOf('.');
-  if (dot === -1) return { schema: 'pg_catalog', bare: text, isUnknown: false, isAmbiguous: false };
-  const schema = text.slice(0, dot);
-  return { schema, bare: text.slice(dot + 1), isUnknown: schema === '?', isAmbiguous: schema !== '?' && text.includes('.', dot + 1) };
+  let name = known.get(text);
+  if (name === undefined) {
+    name = parseName(text);
+    if (known.size >= knownMax) known.clear();
+    known.set(text, name);
+  }
+  return name;
 }
 
-function splits(text: string): { schema: string; bare: string }[] {
-  const found = [];
-  for (let dot = text.indexOf('.'); dot !== -1; dot = text.indexOf('.', dot + 1)) {
-    found.push({ schema: text.slice(0, dot), bare: text.slice(dot + 1) });
-  }
-  return found;
+/** As src/sql/names.ts writes them: parts in double quotes where they could not be told apart otherwise. */
+function parseName(text: string): Name {
+  if (!text.includes('.')) return { schema: 'pg_catalog', bare: text, isUnknown: false, isWhole: false };
+  const parts = /^("(?:[^"]|"")*"|[^."]*)\.("(?:[^"]|"")*"|[^."]*)$/.exec(text);
+  // Nothing writes such a name: it could be any.
+  if (parts === null) return { schema: '?', bare: '*', isUnknown: true, isWhole: true };
+  const [, schema = '', bare = ''] = parts;
+  return { schema: unquote(schema), bare: unquote(bare), isUnknown: schema === '?', isWhole: bare === '*' };
+}
+
+function unquote(part: string): string {
+  return part.startsWith('"') ? part.slice(1, -1).replaceAll('""', '"') : part;
 }
 
 /** Fails with the library's words for a text that is no RE2 pattern. `isWhole`: the text must match from end to end. */

@@ -109,7 +109,6 @@ export type RuleFile = z.infer<typeof RuleFile>;
 export type ApprovalFile = z.infer<typeof ApprovalFile>;
 
 export const PolicyFile = z.strictObject({
-  $schema: z.optional(z.string()),
   auditors: z.optional(Groups.check(about('Groups that may list and replay everybody\'s sessions; others see their own.'))),
   administrators: z.optional(Groups.check(about('Groups that may revoke grants and end sessions of others. They approve nothing by that.'))),
   approvers: z.optional(z.record(Name, ApproverSetFile).check(about('Sets of people who may vote on requests.'))),

@@ -3,7 +3,7 @@ import type { Grant } from '../grant/grant.ts';
 import type { ApprovalRule } from '../grant/request.ts';
 import type { StatementFacts } from '../sql/facts.ts';
 import type { StatementKind } from '../sql/kind.ts';
-import { matchRule } from './match.ts';
+import { matchRule, rulesForKinds } from './match.ts';
 import type { Effect, Requirement, Role, RowLimits, Rule } from './role.ts';
 
 /** The verdict on a text. What it takes to approve stands with `hold`, what limits the run with `allow` and `hold`. */
@@ -35,7 +35,7 @@ export function judge(situation: Situation, facts: StatementFacts): Decision {
   }
   let values: object | undefined;
   const problems: string[] = [];
-  for (const rule of role.rules) {
+  for (const rule of rulesForKinds(role, facts.kinds)) {
     const { isMatch, problem } = matchRule(rule, facts, () => (values ??= scope(facts)));
     if (problem !== undefined) problems.push(`the condition of the rule ${rule.name} could not be evaluated: ${problem}`);
     if (isMatch) return withProblems(applyRule(rule, situation, facts), problems);
@@ -93,7 +93,8 @@ function liftsReadOnly({ transaction, settings, kinds }: StatementFacts): boolea
   return settings.some((name) => readOnlySettings.has(name)) && kinds.some((kind) => kind !== 'read');
 }
 
-const readOnlySettings = new Set(['transaction_read_only', 'default_transaction_read_only']);
+/** "?": a name that is computed could be any. */
+const readOnlySettings = new Set(['transaction_read_only', 'default_transaction_read_only', '?']);
 
 const severity: Readonly<Record<Effect, number>> = { allow: 0, hold: 1, deny: 2 };
 

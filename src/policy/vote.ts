@@ -53,7 +53,7 @@ export function describeApprovers(policy: Policy, by: readonly string[]): string
 }
 
 function describeSet(name: string, set: ApproverSet | undefined): string {
-  const who = [...(set?.groups ?? []), ...(set === undefined || set.subjects.length === 0 ? [] : [`${set.subjects.length} named people`])];
+  const who = [...(set?.groups ?? []), ...(set === undefined || set.subjects.length === 0 ? [] : [`${set.subjects.length === 1 ? 'one person' : `${set.subjects.length} people`} by name`])];
   return who.length === 0 || (who.length === 1 && who[0] === name) ? name : `${name} (${who.join(', ')})`;
 }
 

@@ -2,13 +2,13 @@
 
 export type RelationKind = 'table' | 'partitioned' | 'view' | 'materialized' | 'foreign' | 'sequence' | 'index' | 'composite';
 
-/** What happens to rows, as bits: tgtype's order does not matter here. */
+/** What happens to rows, as bits of `ruleEvents` and of triggers' `events`. */
 export const rowEvents = { insert: 1, update: 2, delete: 4, truncate: 8 } as const;
 
-export type CatalogRelation = {
+export type QualifiedName = { readonly schema: string; readonly name: string };
+
+export type CatalogRelation = QualifiedName & {
   readonly id: number;
-  readonly schema: string;
-  readonly name: string;
   readonly kind: RelationKind;
   /** Unique, immediate, complete, of plain columns: no two rows of this very relation agree in all of them. */
   readonly keys?: readonly CatalogKey[];
@@ -19,12 +19,12 @@ export type CatalogRelation = {
   /** Events (bits) that a rule answers, and the relations that these rules read or write. */
   readonly ruleEvents?: number;
   readonly ruleUses?: readonly number[];
-  /** Events (bits) for which a trigger may run code of users. */
-  readonly triggerEvents?: number;
-  /** "schema.name", or bare for pg_catalog's: functions that run when it is read (views, policies). */
-  readonly readFunctions?: readonly string[];
-  /** Functions of users that run when it is written: triggers, defaults, checks, index expressions. */
-  readonly writeFunctions?: readonly string[];
+  /** Enabled triggers that are not the server's own, with the events (bits) that they answer. */
+  readonly triggers?: readonly { readonly events: number; readonly runs: QualifiedName }[];
+  /** Functions that run when it is read: of views and policies, those of pg_catalog included. */
+  readonly readFunctions?: readonly QualifiedName[];
+  /** Functions of users that run on INSERT and UPDATE: of defaults, checks, generated columns, index expressions. */
+  readonly writeFunctions?: readonly QualifiedName[];
   /** Foreign keys of others that point here and change rows there. */
   readonly references?: readonly CatalogReference[];
 };
@@ -41,9 +41,7 @@ export type CatalogReference = {
   readonly onUpdate: 'none' | 'update';
 };
 
-export type CatalogFunction = {
-  readonly schema: string;
-  readonly name: string;
+export type CatalogFunction = QualifiedName & {
   /** Callable with one argument; with one that is a row of a table. */
   readonly isUnary?: true;
   readonly takesRow?: true;
@@ -51,10 +49,10 @@ export type CatalogFunction = {
   readonly isTrusted?: true;
 };
 
-/** `runs`: the function behind it, as in `readFunctions`. */
-export type CatalogOperator = { readonly schema: string; readonly name: string; readonly runs: string; readonly isTrusted?: true };
-/** A type whose values run code of users: domains with checks, targets of casts. */
-export type CatalogType = { readonly schema: string; readonly name: string; readonly runs?: string };
+/** Outside pg_catalog. `runs`: the function behind it. */
+export type CatalogOperator = QualifiedName & { readonly runs: QualifiedName; readonly isTrusted?: true };
+/** A type outside pg_catalog, or one to which users have made casts. `runs`: their functions, and those of its checks. */
+export type CatalogType = QualifiedName & { readonly runs?: readonly QualifiedName[] };
 
 /** Plain JSON, as loaded; may stand in a file for explanations without a server. */
 export type CatalogData = {
@@ -63,15 +61,84 @@ export type CatalogData = {
   readonly schemas: readonly string[];
   readonly functions: readonly CatalogFunction[];
   readonly operators: readonly CatalogOperator[];
-  /** Outside pg_catalog; row types of relations are left out. */
+  /** Row types of relations are left out. */
   readonly types: readonly CatalogType[];
   /** Functions of users behind implicit casts: any expression may call them. */
-  readonly implicitCasts: readonly string[];
+  readonly implicitCasts: readonly QualifiedName[];
 };
 
+/** Indexes over a snapshot. Immutable: a change of the database is another Catalog. */
 export class Catalog {
   readonly data: CatalogData;
+  readonly #relations = new Map<number, CatalogRelation>();
+  readonly #relationsByName = new Map<string, CatalogRelation[]>();
+  readonly #children = new Map<number, CatalogRelation[]>();
+  readonly #functions = new Map<string, CatalogFunction[]>();
+  readonly #operators = new Map<string, CatalogOperator[]>();
+  readonly #types = new Map<string, CatalogType[]>();
+  readonly #schemas: ReadonlySet<string>;
+  #users: Map<number, CatalogRelation[]> | undefined;
+
   constructor(data: CatalogData) {
     this.data = data;
+    this.#schemas = new Set(data.schemas);
+    for (const relation of data.relations) {
+      this.#relations.set(relation.id, relation);
+      addTo(this.#relationsByName, relation.name, relation);
+      for (const parent of relation.parents ?? []) addTo(this.#children, parent, relation);
+    }
+    for (const one of data.functions) addTo(this.#functions, one.name, one);
+    for (const one of data.operators) addTo(this.#operators, one.name, one);
+    for (const one of data.types) addTo(this.#types, one.name, one);
   }
+
+  relation(id: number): CatalogRelation | undefined {
+    return this.#relations.get(id);
+  }
+
+  /** In any schema. */
+  relationsNamed(name: string): readonly CatalogRelation[] {
+    return this.#relationsByName.get(name) ?? [];
+  }
+
+  functionsNamed(name: string): readonly CatalogFunction[] {
+    return this.#functions.get(name) ?? [];
+  }
+
+  operatorsNamed(name: string): readonly CatalogOperator[] {
+    return this.#operators.get(name) ?? [];
+  }
+
+  typesNamed(name: string): readonly CatalogType[] {
+    return this.#types.get(name) ?? [];
+  }
+
+  hasSchema(name: string): boolean {
+    return this.#schemas.has(name);
+  }
+
+  childrenOf(relation: CatalogRelation): readonly CatalogRelation[] {
+    return this.#children.get(relation.id) ?? [];
+  }
+
+  /** Views and indexes over a relation, and what has a foreign key to it: what DROP … CASCADE takes along. */
+  dependentsOf(relation: CatalogRelation): readonly CatalogRelation[] {
+    if (this.#users === undefined) {
+      this.#users = new Map();
+      for (const user of this.data.relations) {
+        for (const used of [...(user.uses ?? []), ...(user.ruleUses ?? [])]) addTo(this.#users, used, user);
+        for (const { from } of user.references ?? []) {
+          const referencing = this.#relations.get(from);
+          if (referencing !== undefined) addTo(this.#users, user.id, referencing);
+        }
+      }
+    }
+    return this.#users.get(relation.id) ?? [];
+  }
+}
+
+function addTo<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const list = map.get(key);
+  if (list === undefined) map.set(key, [value]);
+  else list.push(value);
 }

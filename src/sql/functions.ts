@@ -25,6 +25,11 @@ const admin = anyOf(
 /** Functions that take a key or a password, which often stands in the text (dblink, pgcrypto). */
 const secret = anyOf('dblink\\w*|pgp_(?:sym|pub)_\\w+|crypt|hmac|(?:en|de)crypt(?:_iv)?');
 
+/** Functions that run SQL which stands in a string. */
+const text = anyOf('dblink\\w*|(?:query|cursor|table|schema|database)_to_xml\\w*|ts_stat|ts_rewrite|xpath_table|crosstab\\w*|connectby');
+
+const lock = anyOf('pg_(?:try_)?advisory_(?:xact_)?lock(?:_shared)?');
+
 /** The kind of a call by the function's bare name; undefined for one that is not known to do more than compute. */
 export function functionKind(name: string): StatementKind | undefined {
   if (write.test(name)) return 'write';
@@ -34,6 +39,16 @@ export function functionKind(name: string): StatementKind | undefined {
 /** Whether a literal in a call of this function is likely to be a key or a password. */
 export function takesSecret(name: string): boolean {
   return secret.test(name);
+}
+
+/** Whether it runs SQL that stands in a string, or could stand there. */
+export function runsText(name: string): boolean {
+  return text.test(name);
+}
+
+/** Whether it takes a lock that other sessions meet. */
+export function locks(name: string): boolean {
+  return lock.test(name);
 }
 
 function anyOf(...names: readonly string[]): RegExp {

@@ -9,8 +9,8 @@ export type RelationUse = ObjectName & {
   readonly isOnly?: true;
 };
 
-/** `define`: its definition, privileges or storage. `merge`: any of insert, update and delete. */
-export type ChangeAction = 'insert' | 'update' | 'delete' | 'merge' | 'truncate' | 'define';
+/** `define`: its definition, privileges or storage. MERGE is one change for each of its actions. */
+export type ChangeAction = 'insert' | 'update' | 'delete' | 'truncate' | 'define';
 
 /** What one statement does to one relation. A name of "*" stands for all relations of the schema. */
 export type Change = RelationUse & {
@@ -35,7 +35,7 @@ export type RowsOutline =
 /**
  * The part of a WHERE that can bound rows. `equal`: each of the columns has one of at most `values` constants, or all of
  * them together one of `values` tuples; `types` are those of the constants: unknown (a plain string, NULL), int, numeric,
- * bool, bit, "$1", or a type's name as written. An `or` of nothing is false.
+ * bool, bit, "$1", or a type's name: "pg_catalog.int4", ".uuid". An `or` of nothing is false.
  */
 export type Condition =
   | { readonly op: 'equal'; readonly columns: readonly string[]; readonly values: number; readonly types: readonly string[] }

@@ -14,3 +14,16 @@ export function parseSearchPath(value: string, user: string): readonly string[] 
   }
   return undefined;
 }
+
+/** The parts of a name in a string, as regclass reads it: a."B".c; undefined where it is none. */
+export function parseName(text: string): readonly string[] | undefined {
+  const parts: string[] = [];
+  const pattern = /(?:"((?:[^"]|"")+)"|([^".\s]+))(?:\.|$)/y;
+  while (pattern.lastIndex < text.length) {
+    const match = pattern.exec(text);
+    if (match === null) return undefined;
+    parts.push(match[1]?.replaceAll('""', '"') ?? (match[2] as string).toLowerCase());
+    if (!match[0].endsWith('.')) return pattern.lastIndex === text.length ? parts : undefined;
+  }
+  return undefined;
+}

@@ -2,6 +2,7 @@
 import { constantText } from './constant.ts';
 import { functionKind, takesSecret } from './functions.ts';
 import type { StatementKind } from './kind.ts';
+import { truncateName } from './names.ts';
 import { kindOfNode } from './node-kinds.ts';
 import type { SettingChange, StatementOutline } from './outline.ts';
 import { outlineStatement } from './outline-walk.ts';
@@ -243,15 +244,6 @@ function holdsExecute(query: Node | undefined): boolean {
   if (query?.['ExecuteStmt'] !== undefined) return true;
   const inner = (query?.['CreateTableAsStmt'] as Node | undefined)?.['query'] as Node | undefined;
   return inner?.['ExecuteStmt'] !== undefined;
-}
-
-/** PostgreSQL cuts names at 63 bytes; two names that differ only behind that are one. */
-export function truncateName(name: string): string {
-  const bytes = Buffer.from(name, 'utf8');
-  if (bytes.length <= 63) return name;
-  let end = 63;
-  while (((bytes[end] as number) & 0xc0) === 0x80) end--;
-  return bytes.subarray(0, end).toString('utf8');
 }
 
 function unique<T>(values: readonly T[]): T[] {

@@ -2,7 +2,7 @@
 
 /** The candidate that differs by the fewest letters, if that is little for a slip of the fingers. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
-  const allowed = word.length <= 3 ? 1 : word.length <= 8 ? 2 : 3;
+  const allowed = word.length <= 4 ? 1 : word.length <= 8 ? 2 : 3;
   let best: string | undefined;
   let bestDistance = allowed + 1;
   for (const candidate of candidates) {

@@ -1,0 +1,132 @@
+/** A connection of the relay's own for questions about the catalog: one simple query at a time, all rows as text. */
+import { GateError } from '../errors/errors.ts';
+import { decodeReport } from '../pgwire/backend.ts';
+import { describeType, FrameScanner } from '../pgwire/frame.ts';
+import { encodeQuery } from '../pgwire/frontend.ts';
+import type { Target } from './config.ts';
+import { openUpstream, type Upstream } from './upstream.ts';
+
+export type Row = readonly (string | null)[];
+
+/** A query that takes longer is given up, with its connection. */
+const queryTimeoutMs = 60_000;
+/** No row of the catalog is longer; a hostile server gets no more memory than this for one, and than the next for all. */
+const rowBytesMax = 16 * 1024 * 1024;
+const answerBytesMax = 512 * 1024 * 1024;
+
+const terminate = Buffer.from([0x58, 0, 0, 0, 4]);
+
+export class CatalogConnection {
+  readonly #upstream: Upstream;
+  #waiting: { onRow: (row: Row) => void; resolve: () => void; reject: (error: unknown) => void } | undefined;
+  #answerBytes = 0;
+  #failure: GateError | undefined;
+  isBroken = false;
+
+  private constructor(upstream: Upstream) {
+    this.#upstream = upstream;
+    const scanner = new FrameScanner({
+      begin: (type, length) => this.#admit(type, length),
+      raw: () => undefined,
+      message: (type, bytes) => this.#take(String.fromCharCode(type), bytes),
+    });
+    upstream.socket.on('data', (chunk: Buffer) => {
+      try {
+        scanner.push(chunk);
+      } catch (error) {
+        this.#break(error);
+      }
+    });
+    upstream.socket.on('close', () => this.#break(new GateError('upstream-unreachable', 'the database closed the connection')));
+    upstream.socket.resume();
+  }
+
+  /** Fails as `openUpstream` does. */
+  static async open(target: Target): Promise<CatalogConnection> {
+    const startup = { application_name: 'gate/catalog', client_encoding: 'UTF8', default_transaction_read_only: 'on' };
+    return new CatalogConnection(await openUpstream(target, startup));
+  }
+
+  /** As the server reported it, for example 18. */
+  get serverMajor(): number {
+    return Number.parseInt(this.#upstream.parameters.get('server_version') ?? '', 10);
+  }
+
+  /** Hands over the rows as they come. Fails with the server's words; a failure other than an error of SQL ends the connection. */
+  async each(sql: string, onRow: (row: Row) => void): Promise<void> {
+    if (this.isBroken) throw new GateError('upstream-unreachable', 'the connection is closed');
+    const timer = setTimeout(() => this.#break(new GateError('upstream-unreachable', 'the catalog query took too long')), queryTimeoutMs);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting = { onRow, resolve, reject };
+        this.#answerBytes = 0;
+        this.#failure = undefined;
+        this.#upstream.socket.write(encodeQuery(sql));
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async rows(sql: string): Promise<Row[]> {
+    const rows: Row[] = [];
+    await this.each(sql, (row) => rows.push(row));
+    return rows;
+  }
+
+  close(): void {
+    this.isBroken = true;
+    this.#upstream.socket.end(terminate);
+    this.#upstream.socket.destroySoon();
+  }
+
+  #admit(type: number, length: number): 'whole' {
+    this.#answerBytes += length;
+    if (length > rowBytesMax || this.#answerBytes > answerBytesMax) {
+      throw new GateError('upstream-protocol', `the server sent ${length} bytes in message ${describeType(type)} of a catalog query`);
+    }
+    return 'whole';
+  }
+
+  #take(type: string, bytes: Buffer): void {
+    switch (type) {
+      case 'D':
+        this.#waiting?.onRow(decodeRow(bytes));
+        break;
+      case 'E':
+        this.#failure = new GateError('upstream-unreachable', `the catalog cannot be read: ${decodeReport(bytes).get('M') ?? 'no reason given'}`);
+        break;
+      case 'Z': {
+        const { resolve, reject } = this.#waiting ?? {};
+        this.#waiting = undefined;
+        if (this.#failure === undefined) resolve?.();
+        else reject?.(this.#failure);
+        break;
+      }
+      default:
+    }
+  }
+
+  #break(error: unknown): void {
+    if (!this.isBroken) {
+      this.isBroken = true;
+      this.#upstream.socket.destroy();
+    }
+    this.#waiting?.reject(this.#failure ?? error);
+    this.#waiting = undefined;
+  }
+}
+
+/** DataRow: a count, then length and bytes of each column; -1 for NULL. */
+function decodeRow(bytes: Buffer): Row {
+  const row: (string | null)[] = [];
+  let at = 7;
+  for (let left = bytes.readInt16BE(5); left > 0; left--) {
+    const length = bytes.readInt32BE(at);
+    at += 4;
+    if (at + Math.max(0, length) > bytes.length) throw new GateError('upstream-protocol', 'the server sent a row that ends too early');
+    row.push(length < 0 ? null : bytes.toString('utf8', at, at + length));
+    at += Math.max(0, length);
+  }
+  return row;
+}
