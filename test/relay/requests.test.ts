@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { parseSegmentName } from '../../src/audit/segment.ts';
 import { waitForApproval } from '../../src/client/approval.ts';
 import type { RelayClient } from '../../src/client/relay-client.ts';
 import { openSession } from '../../src/client/session.ts';
@@ -29,11 +30,17 @@ targets:
 `;
 
 let fixture: RelayFixture;
-let [engineer, dba, dba2, operator] = [] as unknown as RelayClient[];
+let engineer: RelayClient;
+let dba: RelayClient;
+let dba2: RelayClient;
+let operator: RelayClient;
 
 beforeAll(async () => {
   fixture = await startRelayFixture({ policy });
-  [engineer, dba, dba2, operator] = await Promise.all(['engineer', 'dba', 'dba2', 'operator'].map((name) => fixture.clientFor(name)));
+  engineer = await fixture.clientFor('engineer');
+  dba = await fixture.clientFor('dba');
+  dba2 = await fixture.clientFor('dba2');
+  operator = await fixture.clientFor('operator');
 });
 afterAll(async () => fixture?.[Symbol.asyncDispose]());
 afterEach(async () => {
@@ -45,7 +52,7 @@ const wish = { target: 'prod-db', role: 'admin', reason: 'add a column' };
 /** What stands in the record beside the sessions. */
 async function decisions(): Promise<Record<string, unknown>[]> {
   const directory = join(fixture.directory, 'state', 'log');
-  const names = (await readdir(directory)).filter((name) => name.endsWith('.log')).toSorted();
+  const names = (await readdir(directory)).filter((name) => parseSegmentName(name) !== undefined).toSorted();
   const lines = (await Promise.all(names.map((name) => readFile(join(directory, name), 'utf8')))).join('').split('\n');
   return lines.flatMap((line) => {
     const at = line.indexOf('{');
@@ -300,8 +307,13 @@ describe('revocation', () => {
 
 test('requests go on waiting through a restart of the relay, and so do those who wait', async () => {
   const { id } = await engineer.createRequest(wish);
-  let isAway = false;
-  const waited = waitForApproval(engineer, id, { signal: new AbortController().signal, onVotes: () => undefined, onAway: () => (isAway = true) });
+  let [isWaiting, isAway] = [false, false];
+  const waited = waitForApproval(engineer, id, {
+    signal: new AbortController().signal,
+    onVotes: () => (isWaiting = true),
+    onAway: () => (isAway = true),
+  });
+  await eventually('it is waited for', () => isWaiting);
   await fixture.stopRelay();
   await eventually('the relay is missed', () => isAway);
   await fixture.startRelay();
