@@ -127,9 +127,9 @@ export const TunnelNews = z.object({
 export type TunnelNews = z.infer<typeof TunnelNews>;
 
 /** What a text message says; undefined for one of a newer relay. */
-export function parseTunnelNews(text: string): TunnelNews | undefined {
+export function parseTunnelNews(message: string): TunnelNews | undefined {
   try {
-    return TunnelNews.safeParse(JSON.parse(text)).data;
+    return TunnelNews.safeParse(JSON.parse(message)).data;
   } catch {
     return undefined;
   }

@@ -161,7 +161,7 @@ export class Connection implements SessionConnection {
     if (this.#queue.rest.length > 0) this.#statements?.push(this.#queue.rest);
   }
 
-  #startPumps(upstream: Upstream, clientSettings: Readonly<Record<string, string>>, isReadOnly: boolean): void {
+  #startPumps(upstream: Upstream, asked: Readonly<Record<string, string>>, isReadOnly: boolean): void {
     const session = this.#session;
     const { journal, grant, policy, parser } = session;
     const connection = this.#number;
@@ -169,10 +169,10 @@ export class Connection implements SessionConnection {
     const rows = new Rows({ connection, pending, journal, isReadOnly, write: (bytes) => this.#write(bytes) });
     const settings = new SettingsWatch({
       watch: session.catalog,
-      startupSearchPath: clientSettings['search_path'],
+      startupSearchPath: asked['search_path'],
       connection: `${session.id}/${connection}`,
     });
-    const inspected = { backendPid: upstream.pid, settings: clientSettings };
+    const inspected = { backendPid: upstream.pid, settings: asked };
     const holds = new Holds({
       session: session.id,
       grant,

@@ -33,8 +33,8 @@ export function addExplainRoute(app: Hono, { config, callers, policies, services
       throw new GateError('target-unknown', `there is no target "${name}", or none of your groups may reach it`);
     }
     const watch = services.catalogOf(target);
-    const { ready, release } = watch.use();
-    await ready.finally(release);
+    const use = watch.use();
+    await use.ready.finally(() => use.release());
     const grammar = watch.serverMajor === undefined ? newestGrammar : grammarFor(watch.serverMajor);
     const examined = examineParsed(await services.parser.parse(sql, grammar), { catalog: watch.current, path: watch.defaultSearchPath });
     const { description } = target;

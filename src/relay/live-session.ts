@@ -106,11 +106,11 @@ export class LiveSession {
       );
     }
     this.#connections.add(connection);
-    const { ready, release } = this.catalog.use();
-    this.#catalogReady = ready;
+    const use = this.catalog.use();
+    this.#catalogReady = use.ready;
     void connection.ended.then(() => {
       this.#connections.delete(connection);
-      release();
+      use.release();
     });
     await connection.serve();
   }
