@@ -1,7 +1,7 @@
 /** Names without certainty: no catalog, no path, an open transaction that changed definitions; and totality whatever the catalog says. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { Catalog, type CatalogData } from '../../src/sql/catalog.ts';
+import { Catalog } from '../../src/sql/catalog.ts';
 import type { StatementFacts } from '../../src/sql/facts.ts';
 import type { StatementOutline } from '../../src/sql/outline.ts';
 import { grammarFor, grammars, loadParser, type Grammar, type ParsedSql } from '../../src/sql/parser.ts';
@@ -246,7 +246,7 @@ describe('totality', () => {
     const outlines = texts.map((sql) => statementOf(sql).outlines[0] as StatementOutline);
     fc.assert(
       fc.property(fc.constantFrom(...outlines), data, fc.option(fc.array(schema, { maxLength: 3 }), { nil: undefined }), fc.boolean(), (outline, catalog, path, isUncertain) => {
-        const facts = resolveFacts(outline, { catalog: new Catalog(catalog as CatalogData), path, isUncertain });
+        const facts = resolveFacts(outline, { catalog: new Catalog(catalog), path, isUncertain });
         for (const list of [facts.reads, facts.writes, facts.functions]) expect(new Set(list).size).toBe(list.length);
         if (facts.rowsMax !== undefined) expect(Number.isSafeInteger(facts.rowsMax) && facts.rowsMax >= 0).toBe(true);
         expect(structuredClone(facts)).toEqual(facts);

@@ -1,5 +1,5 @@
 /** The proof of rowsMax against a real server: whatever statement is generated, no more rows change than were promised. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type Postgres } from '../../src/dev/postgres.ts';
