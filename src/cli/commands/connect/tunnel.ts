@@ -29,6 +29,8 @@ export type TunnelPlan = {
   readonly port?: number;
   readonly socketDirectory?: string;
   readonly isTls: boolean;
+  /** A command shares the terminal. */
+  readonly hasChild: boolean;
 };
 
 export class ConnectTunnel {
@@ -109,7 +111,7 @@ export class ConnectTunnel {
       session: this.session.id,
       accessToken: () => relay.accessToken(),
       onOpen: () => news.back(),
-      onNews: (held) => sayHeld(this.#plan.io, label, held),
+      onNews: (held) => sayHeld(this.#plan, held),
       onBroken: (reason, code, isRelayAway) => {
         const end = (['grant-expired', 'grant-revoked', 'session-ended'] as const).find((name) => ERRORS[name].close === code);
         if (end !== undefined) this.#watch.end(new GateError(end, reason, { hint: 'Run gate connect again.' }));
@@ -147,9 +149,10 @@ export class ConnectTunnel {
 }
 
 /** Programs that show no notices leave their users waiting without a word; here they find out why. */
-function sayHeld(io: Io, label: string, { message, hint, ...held }: TunnelNews): void {
+function sayHeld({ io, label, hasChild }: TunnelPlan, { message, hint, ...held }: TunnelNews): void {
   io.event({ ...held, message: `${label}${message}`, hint });
-  io.say(`gate: ${label}${message}\n  ${hint}`);
+  // psql in the same terminal has printed the notice.
+  if (!hasChild) io.say(`gate: ${label}${message}\n  ${hint}`);
 }
 
 /** The login may have to be renewed first, at an issuer that is away as well. */
