@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { version } from '../../package.json';
 import { GateError } from '../errors/errors.ts';
 import { approveCommand } from './commands/approve.ts';
+import { auditCommand } from './commands/audit.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { connectCommand } from './commands/connect.ts';
@@ -74,6 +75,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     denyCommand,
     grantsCommand,
     sessionsCommand,
+    auditCommand,
     policyCommand,
     doctorCommand,
     configCommand,

@@ -1,11 +1,13 @@
 /** The HTTP API of sessions: opened, listed, shown with their record, ended. */
 import type { Context, Hono } from 'hono';
 import { SessionRequest } from '../api/api.ts';
-import type { AuditEntry } from '../audit/entry.ts';
+import { decisionsChain, type AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
+import { isAuditor } from '../policy/decide.ts';
 import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
 import { errorBody, readBody, readLimit } from './exchange.ts';
+import type { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -15,10 +17,11 @@ export type SessionRoutesOptions = {
   readonly callers: Callers;
   readonly sessions: Sessions;
   readonly recorder: Log;
+  readonly policies: PolicySource;
   readonly log: RelayLog;
 };
 
-export function addSessionRoutes(app: Hono, { callers, sessions, recorder, log }: SessionRoutesOptions): void {
+export function addSessionRoutes(app: Hono, { callers, sessions, recorder, policies, log }: SessionRoutesOptions): void {
   const caller = (context: Context) => callers.authenticate(context.req.header('authorization'));
 
   app.post('/v1/sessions', async (context) => {
@@ -40,6 +43,15 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, log }
     const { id } = await sessions.find(principal, context.req.param('id'));
     // A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off.
     return context.body(ReadableStream.from(encodeEntries(recorder.entries(id))), 200, {
+      'content-type': 'application/x-ndjson',
+    });
+  });
+  app.get('/v1/decisions', async (context) => {
+    const { principal } = await caller(context);
+    if (!isAuditor(policies.current, principal)) {
+      throw new GateError('denied', 'what was decided is for auditors to read', { rule: 'auditors', hint: 'Your own requests are in gate requests list --mine.' });
+    }
+    return context.body(ReadableStream.from(encodeEntries(recorder.entries(decisionsChain))), 200, {
       'content-type': 'application/x-ndjson',
     });
   });
