@@ -104,6 +104,8 @@ export type RelayFileOptions = {
   readonly targets: readonly DemoTarget[];
   /** Of the user; without it policy.yaml is written beside relay.yaml. */
   readonly policyFile?: string;
+  /** How old tokens may be with which something is decided; the relay's default without it. */
+  readonly groupsMaxAge?: string;
 };
 
 /** Writes relay.yaml and the password files, and returns the path of the former. */
@@ -126,6 +128,7 @@ export async function writeRelayFile(options: RelayFileOptions): Promise<string>
       scopes: ['openid', 'profile', 'email', 'offline_access'],
       groupsClaim: 'groups',
       nameClaim: 'preferred_username',
+      ...(options.groupsMaxAge !== undefined && { groupsMaxAge: options.groupsMaxAge }),
     },
     targets,
   };
@@ -143,10 +146,11 @@ export async function writePolicyFile(
     engineer: { groups: ['engineering'], allow: ['read', 'write'], require: ['reason'], maxDuration: '8h' },
     dba: { groups: ['dba'], allow: [...statementKinds], require: ['reason'], maxDuration: '1h' },
     reader: { groups: ['operations'], allow: ['read'], maxDuration: '8h' },
+    admin: { groups: ['engineering'], allow: [...statementKinds], require: ['reason'], approval: { by: ['dbas'] }, maxDuration: '1h' },
   };
   const targets = Object.fromEntries(options.targets.map(({ name }) => [name, { roles }]));
   const text = `# Who may do what. Edit it and restart gate dev; an edited file is kept.\n${stringify(
-    { auditors: ['audit'], targets },
+    { auditors: ['audit'], administrators: ['operations'], approvers: { dbas: { groups: ['dba'] } }, targets },
     { aliasDuplicateObjects: false },
   )}`;
   const file = join(directory, 'policy.yaml');
