@@ -41,11 +41,11 @@ export async function actApproval({ stage, gate }: Play, { client, connect }: Tu
 export async function actAccessRequest({ stage, gate }: Play): Promise<void> {
   await stage.act(
     'Some access has to be asked for',
-    'Changing the schema needs the role migrator, and a DBA who agrees to it. A script does not hang on that: it gets exit code ' +
+    'Changing the schema needs the role admin, and a DBA who agrees to it. A script does not hang on that: it gets exit code ' +
       '8 and the number of its request. Nobody approves a request of their own.',
   );
   const reason = ['--reason', 'OPS-4712: mark loyal customers'];
-  const run = ['exec', 'prod-db', '--role', 'migrator', ...reason, '--sql', 'alter table customers add column loyal boolean'];
+  const run = ['exec', 'prod-db', '--role', 'admin', ...reason, '--sql', 'alter table customers add column loyal boolean'];
   const asked = await stage.run(gate('engineer', ...run), 8);
   const id = /gate approve (r_\w+)/.exec(asked.stderr)?.[1] ?? '';
   const own = await stage.run(gate('engineer', 'approve', id), 3);

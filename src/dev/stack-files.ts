@@ -113,6 +113,8 @@ export type RelayFileOptions = {
   readonly targets: readonly DemoTarget[];
   /** Of the user; without it policy.yaml is written beside relay.yaml. */
   readonly policyFile?: string;
+  /** How old tokens may be with which something is decided; the relay's default without it. */
+  readonly groupsMaxAge?: string;
 };
 
 /** Writes relay.yaml and the password files, and returns the path of the former. */
@@ -135,6 +137,7 @@ export async function writeRelayFile(options: RelayFileOptions): Promise<string>
       scopes: ['openid', 'profile', 'email', 'offline_access'],
       groupsClaim: 'groups',
       nameClaim: 'preferred_username',
+      ...(options.groupsMaxAge !== undefined && { groupsMaxAge: options.groupsMaxAge }),
     },
     targets,
   };
@@ -166,13 +169,14 @@ export async function writePolicyFile(
         },
       ],
     },
-    migrator: { groups: ['engineering'], allow: ['read', 'write', 'schema'], require: ['reason'], maxDuration: '1h', approval },
     dba: { groups: ['dba'], allow: [...statementKinds], require: ['reason'], maxDuration: '1h' },
     reader: { groups: ['operations'], allow: ['read'], maxDuration: '8h' },
+    admin: { groups: ['engineering'], allow: [...statementKinds], require: ['reason'], approval, maxDuration: '1h' },
   };
   const targets = Object.fromEntries(options.targets.map(({ name }) => [name, { roles }]));
-  const text = `# Who may do what. Edit it: the relay takes it up at once, and gate dev keeps an edited file.\n${stringify(
-    { auditors: ['audit'], administrators: ['dba'], approvers: { dbas: { groups: ['dba'] } }, targets },
+  const text = `# Who may do what. Edit it: the relay takes it up at once, and gate dev keeps an edited file.
+${stringify(
+    { auditors: ['audit'], administrators: ['operations'], approvers: { dbas: { groups: ['dba'] } }, targets },
     { aliasDuplicateObjects: false },
   )}`;
   const file = join(directory, 'policy.yaml');

@@ -38,6 +38,8 @@ export type StackOptions = {
   /** For a server that is started here, as in postgresql.conf. */
   readonly postgresSettings?: Readonly<Record<string, string>>;
   readonly accessTokenSeconds?: number;
+  /** How old tokens may be with which something is decided: "24h". The relay's default without it. */
+  readonly groupsMaxAge?: string;
   /** The relay died without being asked to. */
   readonly onRelayExit?: (exit: ChildExit) => void;
 };
@@ -192,6 +194,7 @@ async function startRelay(plan: RelayPlan): Promise<Supervisor> {
       audience: AUDIENCE,
       targets,
       ...(options.policyFile !== undefined && { policyFile: options.policyFile }),
+      ...(options.groupsMaxAge !== undefined && { groupsMaxAge: options.groupsMaxAge }),
     });
     try {
       const relay = await Supervisor.start({

@@ -90,10 +90,11 @@ export class Grants {
 
   /** By id or a prefix that only one grant has, among those that the viewer may see. */
   async find(viewer: Principal, idPrefix: string): Promise<Grant> {
-    const found = await this.#visible(viewer, await this.#options.stores.grants.listGrants({ idPrefix, limit: scannedMax }));
-    const exact = found.find(({ id }) => id === idPrefix);
-    if (exact === undefined && found.length > 1) throw new GateError('usage', `more than one grant begins with "${idPrefix}"`);
-    const [grant] = exact === undefined ? found : [exact];
+    const { grants } = this.#options.stores;
+    const exact = await grants.loadGrant(idPrefix);
+    const candidates = exact === undefined ? await grants.listGrants({ idPrefix, limit: scannedMax }) : [exact];
+    const [grant, second] = await this.#visible(viewer, candidates);
+    if (second !== undefined) throw new GateError('usage', `more than one grant begins with "${idPrefix}"`);
     if (grant !== undefined) return grant;
     throw new GateError('not-found', `there is no grant "${idPrefix}", or you may not see it`, { hint: 'See gate grants list.' });
   }
@@ -187,11 +188,13 @@ export class Grants {
     if (already !== undefined) throw already;
     if (stateOf(grant, new Date()) === 'expired') throw new GateError('grant-expired', `grant ${grant.id} expired at ${grant.expiresAt.toISOString()}`);
     const revocation = { at: new Date(), by, ...(reason !== undefined && { reason }) };
+    const revoked = { ...grant, revocation };
     await this.#record([revokeEvent(grant.id, by, reason)]);
-    await stores.grants.revokeGrant(grant.id, revocation);
-    const revoked = (await stores.grants.loadGrant(grant.id)) ?? { ...grant, revocation };
-    await sessions.endGrant(grant.id, revokedError(revoked) as GateError);
-    return revoked;
+    // Sessions end at once. One that opens meanwhile either finds the revocation in the state, or is found afterwards.
+    const ending = sessions.endGrant(grant.id, revokedError(revoked) as GateError);
+    const isFirst = await stores.grants.revokeGrant(grant.id, revocation);
+    await Promise.all([ending, sessions.endGrant(grant.id, revokedError(revoked) as GateError)]);
+    return isFirst ? revoked : ((await stores.grants.loadGrant(grant.id)) ?? revoked);
   }
 
   async #mayRevoke(caller: Principal, grant: Grant): Promise<boolean> {

@@ -32,11 +32,11 @@ export class RequestReader {
 
   /** By id or a prefix that only one request has, among those that the viewer may see. */
   async find(viewer: Principal, idPrefix: string): Promise<AccessRequest> {
-    const candidates = await this.#options.store.listRequests({ idPrefix, limit: scannedMax });
-    const found = candidates.filter((request) => this.#isVisible(viewer, request));
-    const exact = found.find(({ id }) => id === idPrefix);
-    if (exact === undefined && found.length > 1) throw new GateError('usage', `more than one request begins with "${idPrefix}"`);
-    const [request] = exact === undefined ? found : [exact];
+    const { store } = this.#options;
+    const exact = await store.loadRequest(idPrefix);
+    const candidates = exact === undefined ? await store.listRequests({ idPrefix, limit: scannedMax }) : [exact];
+    const [request, second] = candidates.filter((candidate) => this.#isVisible(viewer, candidate));
+    if (second !== undefined) throw new GateError('usage', `more than one request begins with "${idPrefix}"`);
     if (request !== undefined) return request;
     throw new GateError('not-found', `there is no request "${idPrefix}", or you may not see it`, { hint: 'See gate requests list.' });
   }

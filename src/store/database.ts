@@ -4,6 +4,7 @@ import type { Generated, Kysely, Migration } from 'kysely';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
+import { FairTurns } from './fair-turns.ts';
 import { requestMigration, type RequestTables } from './request-tables.ts';
 import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
 import type { StateDirectory } from './state-directory.ts';
@@ -74,7 +75,7 @@ export async function openDatabase(state: StateDirectory, engine?: SqliteEngine)
   const sqlite = await openSqlite(path, engine ?? availableEngines()[0] ?? 'wasm').catch((cause: unknown) => {
     throw new GateError('config-invalid', `the database ${path} cannot be opened: ${messageOf(cause)}`, { cause });
   });
-  const database = new Kysely<Tables>({ dialect: new SqliteDialect({ database: sqlite }) });
+  const database = new Kysely<Tables>({ dialect: new SqliteDialect({ database: sqlite }), plugins: [new FairTurns()] });
   try {
     await migrate(database, path);
   } catch (error) {

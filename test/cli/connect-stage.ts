@@ -45,6 +45,7 @@ export async function startConnectStage(): Promise<ConnectStage> {
   const postgres = await startPostgres({});
   const stack = await startStack({
     program: [process.execPath, program],
+    groupsMaxAge: '24h',
     postgres,
     targets: [{ name: 'second-db', dsn: postgres.url('postgres') }],
   });

@@ -27,7 +27,7 @@ export type ExecStage = {
 
 export async function startExecStage(): Promise<ExecStage> {
   const directory = await mkdtemp(join(tmpdir(), 'gate-exec-test-'));
-  const stack = await startStack({ program: [process.execPath, program] });
+  const stack = await startStack({ program: [process.execPath, program], groupsMaxAge: '24h' });
   const tokens = new Map<string, string>();
   for (const { name } of stack.accounts) tokens.set(name, await logIn(stack.issuer, name));
   const start: ExecStage['start'] = (account, words, more = {}) => {

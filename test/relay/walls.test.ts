@@ -75,9 +75,11 @@ function describeTimes(times: readonly number[]): { median: number; max: number 
 }
 
 async function expectAllGone(busy: readonly Busy[], code: string): Promise<void> {
-  for (const { client } of busy) {
-    const replies = await client.untilClosed();
-    expect(replies.at(-1)).toBe(`E:57P01:${code}`);
+  for (const { client, tunnel } of busy) {
+    const last = (await client.untilClosed()).at(-1);
+    // In the middle of a row no message can be put in; the end of the tunnel says it then.
+    if (last === 'd') expect(tunnel.broken).toEqual([expect.stringContaining(code === 'grant-revoked' ? 'revoked' : 'expired')]);
+    else expect(last).toBe(`E:57P01:${code}`);
   }
   await eventually('no backend is left', async () => (await backends()) === 0);
   expect((await fixture.admin.query('select 1 from items where id >= 1000')).rowCount).toBe(0);
@@ -87,13 +89,16 @@ describe('a hundred sessions in mid-query, in COPY in, in COPY out, and idle in 
   test('are stopped within a second when their grants are revoked', async ({ annotate }) => {
     const busy = await openBusy();
     expect(await backends()).toBe(busy.length);
-    const times = await Promise.all(
-      busy.map(async (one) => {
+    const times: number[] = [];
+    // Everything shares one process here, so the owners revoke side by side, but each one grant after the other.
+    const revokeAll = async (own: readonly Busy[]) => {
+      for (const one of own) {
         const [from, end] = [performance.now(), closed(one)];
         await one.owner.revokeGrant(one.tunnel.session.grant, 'S12');
-        return (await end) - from;
-      }),
-    );
+        times.push((await end) - from);
+      }
+    };
+    await Promise.all(accounts.map((_, index) => revokeAll(busy.slice(index * sessionsEach, (index + 1) * sessionsEach))));
     await expectAllGone(busy, 'grant-revoked');
     const { median, max } = describeTimes(times);
     await annotate(`revoked: median ${median} ms, max ${max} ms, from the call to the closed connection`);
