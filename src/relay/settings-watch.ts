@@ -63,7 +63,9 @@ export class SettingsWatch {
 
   /** These statements are about to run, successfully or not. What code they run may have set is not seen. */
   note(changes: readonly SettingChange[], facts: readonly StatementFacts[]): void {
-    if (changes.some(({ name }) => name === 'search_path') || facts.some(({ runsCode }) => runsCode)) this.#isPathUnknown = true;
+    const setsPath = changes.some(({ name }) => name === 'search_path' || name === unknownSetting);
+    // Another role has another "$user", and may look into other schemas.
+    if (setsPath || facts.some(({ runsCode, changesRole }) => runsCode || changesRole)) this.#isPathUnknown = true;
     if (facts.some(({ kinds }) => kinds.some((kind) => kind !== 'read' && kind !== 'write'))) this.#isUncertain = true;
     if (facts.some(({ changesRole }) => changesRole)) this.#roleChanges++;
   }
@@ -72,7 +74,7 @@ export class SettingsWatch {
   checkTimeout(changes: readonly SettingChange[], capMs: number | undefined): GateError | undefined {
     if (capMs === undefined) return undefined;
     const lifts = changes.find(({ name, value, isReset }) => {
-      if (name !== 'statement_timeout' || isReset) return false;
+      if ((name !== 'statement_timeout' && name !== unknownSetting) || isReset) return false;
       const ms = value === undefined ? undefined : parseTimeout(value);
       return ms === undefined || ms === 0 || ms > capMs;
     });
@@ -84,6 +86,8 @@ export class SettingsWatch {
   }
 }
 
+/** A setting whose name the text does not tell. */
+const unknownSetting = '?';
 const msPer: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Milliseconds as the server reads them (GUC_UNIT_MS); undefined for what it would not take. */
