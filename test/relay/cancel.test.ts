@@ -204,8 +204,8 @@ describe('a statement that was not sent yet', () => {
     const sql = `select 'takes long to examine ${protocol}'`;
     const parse = Object.getOwnPropertyDescriptor(StatementParser.prototype, 'parse')?.value as StatementParser['parse'];
     const waiting = new Promise<void>((resolve) => {
-      vi.spyOn(StatementParser.prototype, 'parse').mockImplementation(function (this: StatementParser, text) {
-        if (text !== sql) return parse.call(this, text);
+      vi.spyOn(StatementParser.prototype, 'parse').mockImplementation(function (this: StatementParser, text, grammar) {
+        if (text !== sql) return parse.call(this, text, grammar);
         resolve();
         // As when the worker is busy for as long as it may.
         return new Promise(() => undefined);

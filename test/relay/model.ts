@@ -196,7 +196,7 @@ class Lane {
 }
 
 /** Ends COPY if one is open, says what is there, leaves the transaction, and says a word to be recognised by. */
-function closing(mark: string): Buffer {
+export function closing(mark: string): Buffer {
   return Buffer.concat([
     serialize.copyDone(),
     serialize.sync(),
@@ -208,7 +208,7 @@ function closing(mark: string): Buffer {
   ]);
 }
 
-async function upToMark(client: RawClient, mark: string): Promise<Reply[]> {
+export async function upToMark(client: RawClient, mark: string): Promise<Reply[]> {
   let from = 0;
   await client.until(() => {
     for (; from < client.replies.length; from++) {
