@@ -74,7 +74,10 @@ describe('a session that does not wait', () => {
     await dba.approve(id);
     expect((await client.query(big)).rowCount).toBe(100);
     expect((await dba.request(id)).state).toBe('used');
-    expect(await refusedId()).not.toBe(id);
+    const next = await refusedId();
+    expect(next).not.toBe(id);
+    // Trying again asks nobody a second time.
+    expect(await refusedId()).toBe(next);
   });
 
   test('another session of the same person may use it; another text, other parameters and other people may not', async () => {
