@@ -128,8 +128,8 @@ async function announce(io: Io, request: RequestInfo, { label = '', event, isOwn
   const { id, target, role, approval, expiresAt } = request;
   const { by, count } = approval;
   await event({ event: 'approval-requested', requestId: id, target, role, approvers: by, count, expiresAt, approve: `gate approve ${id}` });
-  const wanted = count === 1 ? 'approval' : `${count} approvals`;
-  io.say(`${label}${target} as ${role} needs ${wanted} by ${by.join(' or ')}. You asked in request ${id}.`);
+  const wanted = count === 1 ? 'the approval of one of' : `${count} approvals out of`;
+  io.say(`${label}${target} as ${role} needs ${wanted} ${by.join(' or ')}. You asked in request ${id}.`);
   io.say(`  to approve, one of them runs   gate approve ${id}`);
   io.say(`  to turn it down                gate deny ${id} --reason "…"`);
   io.say(`It waits for ${formatSpan(secondsLeft(request))}; this goes on by itself once it is approved. Ctrl-C ${isOwn ? 'withdraws it' : 'stops waiting'}.`);
