@@ -135,7 +135,7 @@ export class Connection implements SessionConnection {
       return;
     }
     this.#upstream = upstream;
-    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.catalogReady()]);
+    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.useCatalog()]);
     this.#number = session.journal.nextConnection();
     await session.journal.record([
       {
@@ -169,6 +169,7 @@ export class Connection implements SessionConnection {
     const rows = new Rows({ connection, pending, journal, isReadOnly, write: (bytes) => this.#write(bytes) });
     const settings = new SettingsWatch({
       watch: session.catalog,
+      onLookUp: () => void session.useCatalog(),
       startupSearchPath: asked['search_path'],
       connection: `${session.id}/${connection}`,
     });

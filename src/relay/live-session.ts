@@ -46,7 +46,7 @@ export class LiveSession {
   readonly waitSeconds: number | undefined;
   readonly log: RelayLog;
   readonly #connections = new Set<SessionConnection>();
-  #catalogReady: Promise<void> = Promise.resolve();
+  #catalogUse: ReturnType<CatalogView['use']> | undefined;
   #ended: GateError | undefined;
 
   constructor(session: Session, target: Target, journal: Journal, services: SessionServices, waitSeconds?: number) {
@@ -106,20 +106,22 @@ export class LiveSession {
       );
     }
     this.#connections.add(connection);
-    const use = this.catalog.use();
-    this.#catalogReady = use.ready;
     void connection.ended.then(() => {
       this.#connections.delete(connection);
-      use.release();
+      if (this.#connections.size > 0) return;
+      this.#catalogUse?.release();
+      this.#catalogUse = undefined;
     });
     await connection.serve();
   }
 
-  /** Resolves when names can be looked up; at once where the role has no rule that asks for them. */
-  async catalogReady(): Promise<void> {
+  /** Resolves when names can be looked up; at once, and without looking, where the role has no rule that asks for them. */
+  async useCatalog(): Promise<void> {
     const { target, role } = this.grant;
     const hasRules = this.policy().targets.get(target)?.some(({ name, rules }) => name === role && rules.length > 0);
-    if (hasRules) await this.#catalogReady;
+    if (!hasRules || this.#connections.size === 0) return;
+    this.#catalogUse ??= this.catalog.use();
+    await this.#catalogUse.ready;
   }
 
   get connectionCount(): number {

@@ -20,6 +20,8 @@ export type CatalogView = {
 
 export type SettingsWatchOptions = {
   readonly watch: CatalogView;
+  /** Names are about to be looked up. A policy that has changed may be the first to ask for them. */
+  readonly onLookUp: () => void;
   /** The search_path of the start-up packet, if the client sent one. */
   readonly startupSearchPath: string | undefined;
   /** Unlike that of any other connection. */
@@ -42,7 +44,8 @@ export class SettingsWatch {
 
   /** How names are to be looked up now, with the transaction in this state. */
   namesIn(status: TransactionStatus): SessionNames {
-    const { watch } = this.#options;
+    const { watch, onLookUp } = this.#options;
+    onLookUp();
     if (this.#isUncertain && status === 'I' && this.#refreshing === undefined) {
       this.#refreshing = watch.refresh().finally(() => {
         this.#isUncertain = false;

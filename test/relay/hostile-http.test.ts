@@ -114,7 +114,7 @@ describe('the HTTP API', () => {
     for (const [method, target] of [
       ['DELETE', '/v1/sessions'],
       ['PUT', '/v1/grants'],
-      ['GET', '/v1/grants'],
+      ['GET', '/v1/grants/x/revoke'],
       ['POST', '/'],
       ['GET', '/../../etc/passwd'],
       ['GET', '/v1//whoami'],
