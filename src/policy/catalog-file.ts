@@ -1,7 +1,8 @@
 /** What a database holds, as a policy test writes it down: tables with their keys, views, functions. Pure. */
 import * as z from 'zod/mini';
-import { Catalog, type CatalogRelation } from '../sql/catalog.ts';
-import type { SessionNames } from '../sql/resolve.ts';
+import { Catalog, type CatalogData, type CatalogFunction, type CatalogRelation } from '../sql/catalog.ts';
+import type { SessionNames } from '../sql/session-names.ts';
+import { catalogRelations, functions, informationRelations, rowFunctions, unaryFunctions } from './builtins.ts';
 
 const QualifiedName = z.string().check(z.regex(/^[^.]+\.[^.]+$/, 'write schema.name, as in public.orders'));
 const Key = z.record(z.string(), z.string());
@@ -23,10 +24,10 @@ const typeNames: Readonly<Record<string, string>> = {
   boolean: 'bool', decimal: 'numeric', varchar: 'varchar', 'character varying': 'varchar', timestamptz: 'timestamptz',
 };
 
-/** Without a file nothing is known: every relation is "?.name". */
-export function sessionNames(file: CatalogFile | undefined): SessionNames {
-  if (file === undefined) return { catalog: undefined, path: undefined };
-  const ids = new Map([...Object.keys(file.tables), ...Object.keys(file.views)].map((name, index) => [name, index + 1]));
+/** Without a file the server's own functions and catalogs are known, and nothing else: other tables are "?.name". */
+export function sessionNames(file: CatalogFile = emptyFile): SessionNames {
+  const names = [...Object.keys(file.tables), ...Object.keys(file.views)];
+  const ids = new Map(names.map((name, index) => [name, index + 1]));
   const tables = Object.entries(file.tables).map(([name, table]) => ({
     ...identify(name, ids),
     kind: 'table' as const,
@@ -37,10 +38,34 @@ export function sessionNames(file: CatalogFile | undefined): SessionNames {
     kind: 'view',
     uses: reads.flatMap((one) => ids.get(one) ?? []),
   }));
-  const functions = file.functions.map((name) => split(name));
-  const schemas = new Set(['pg_catalog', ...file.path, ...[...ids.keys()].map((name) => split(name).schema), ...functions.map(({ schema }) => schema)]);
-  const data = { relations: [...tables, ...views], schemas: [...schemas], functions, operators: [], types: [], implicitCasts: [] };
-  return { catalog: new Catalog(data), path: file.path };
+  const own = file.functions.map(split);
+  const schemas = new Set(['pg_catalog', 'information_schema', ...file.path, ...names.map((name) => split(name).schema), ...own.map(({ schema }) => schema)]);
+  const data: CatalogData = {
+    relations: [...tables, ...views, ...builtinRelations(names.length + 1)],
+    schemas: [...schemas],
+    functions: [...builtinFunctions(), ...own.map((one) => ({ ...one, isUnary: true as const, takesRow: true as const }))],
+    operators: [],
+    types: [],
+    implicitCasts: [],
+  };
+  return { catalog: new Catalog(data), path: ['pg_catalog', ...file.path] };
+}
+
+const emptyFile: CatalogFile = { path: ['public'], tables: {}, views: {}, functions: [] };
+
+function builtinFunctions(): CatalogFunction[] {
+  const of = (text: string, more: Partial<CatalogFunction>) => words(text).map((name) => ({ schema: 'pg_catalog', name, isTrusted: true as const, ...more }));
+  return [...of(functions, {}), ...of(unaryFunctions, { isUnary: true }), ...of(rowFunctions, { isUnary: true, takesRow: true })];
+}
+
+function builtinRelations(firstId: number): CatalogRelation[] {
+  const of = (schema: string, text: string) => words(text).map((name) => ({ schema, name }));
+  const all = [...of('pg_catalog', catalogRelations), ...of('information_schema', informationRelations)];
+  return all.map((name, index) => ({ ...name, id: firstId + index, kind: 'view' }));
+}
+
+function words(text: string): string[] {
+  return text.trim().split(/\s+/);
 }
 
 function identify(name: string, ids: ReadonlyMap<string, number>): { id: number; schema: string; name: string } {

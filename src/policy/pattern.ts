@@ -33,9 +33,9 @@ export function createFunctionPattern(sources: readonly string[]): NamePattern {
 
 /** Command tags in capitals, or their first words with ` *` behind them. */
 export function createCommandPattern(sources: readonly string[]): NamePattern {
-  const exact = new Set(sources.filter((source) => !source.endsWith('*')));
+  const exact = new Set(sources.filter((source) => !source.endsWith('*')).map((source) => (source === 'TRUNCATE TABLE' ? 'TRUNCATE' : source)));
   const starts = sources.filter((source) => source.endsWith('*')).map((source) => source.slice(0, -1));
-  const test = (name: string) => exact.has(name) || starts.some((start) => name.startsWith(start));
+  const test = (name: string) => exact.has(name) || starts.some((start) => `${name} `.startsWith(start));
   return { sources, covers: test, meets: test };
 }
 

@@ -3,6 +3,7 @@ import type { ApprovalRule } from '../grant/request.ts';
 import { messageOf } from '../errors/errors.ts';
 import type { Report } from '../yaml/yaml-file.ts';
 import { nearest } from '../yaml/nearest.ts';
+import { commandProblem } from './commands.ts';
 import { compileCondition, ConditionError, type Condition, type Place } from './condition.ts';
 import { createCommandPattern, createFunctionPattern, createTablePattern, createTextPattern } from './pattern.ts';
 import type { ApprovalFile, PolicyFile, RoleFile, RuleFile } from './policy-file.ts';
@@ -82,6 +83,10 @@ class Resolver {
     this.#checkSets(rule.approval?.by, [...path, 'approval', 'by']);
     this.#condition(rule.when, 'rule', [...path, 'when']);
     if (reservedNames.has(rule.name)) this.#report([...path, 'name'], `"${rule.name}" means something else in decisions: choose another name`);
+    for (const [index, command] of (rule.commands ?? []).entries()) {
+      const problem = commandProblem(command);
+      if (problem !== undefined) this.#report([...path, 'commands', index], problem);
+    }
     if (rule.effect === 'allow' && rule.kinds === undefined) {
       this.#report(path, 'an allow rule needs kinds: say whether it is about read, write, schema, admin or unknown statements');
     }

@@ -98,8 +98,11 @@ class Loader {
     await this.#connection.each(queries.rules, ([relation, event]) => {
       this.#add(relation, (draft) => (draft.ruleEvents = (draft.ruleEvents ?? 0) | (ruleBits[String(event)] ?? 0)));
     });
-    await this.#connection.each(queries.ruleRelations, ([relation, event, used]) => {
-      this.#add(relation, (draft) => (event === '1' ? (draft.uses ??= []) : (draft.ruleUses ??= [])).push(Number(used)));
+    await this.#connection.each(queries.storedQueries, ([relation, event, used, schema, name]) => {
+      this.#add(relation, (draft) => {
+        if (used !== null) (event === '1' ? (draft.uses ??= []) : (draft.ruleUses ??= [])).push(Number(used));
+        else (event === '1' ? (draft.readFunctions ??= []) : (draft.writeFunctions ??= [])).push(this.#name(schema, name));
+      });
     });
     await this.#connection.each(queries.foreignKeys, ([referenced, from, onDelete, onUpdate, columns]) => {
       const reference: CatalogReference = {
@@ -114,10 +117,6 @@ class Loader {
 
   /** What runs when a relation is read or written. */
   async #loadCode(): Promise<void> {
-    await this.#connection.each(queries.ruleFunctions, ([relation, event, schema, name]) => {
-      const runs = this.#name(schema, name);
-      this.#add(relation, (draft) => (event === '1' ? (draft.readFunctions ??= []) : (draft.writeFunctions ??= [])).push(runs));
-    });
     await this.#connection.each(queries.storedCalls, ([relation, event, schema, name]) => {
       const runs = this.#name(schema, name);
       this.#add(relation, (draft) => {

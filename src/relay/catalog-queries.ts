@@ -27,19 +27,19 @@ export const relations = `select c.oid, n.nspname, c.relname, c.relkind from pg_
 /** One row per column of each unique key that holds at every moment; the last column says whether it can be used. */
 export const keys = `select i.indexrelid, i.indrelid, a.attname,
     case when b.typtype = 'e' then 'enum' when b.typname = 'citext' or b.typnamespace = 'pg_catalog'::regnamespace then b.typname end,
-    o.opcdefault and (i.indcollation[k] = 0 or i.indcollation[k] = a.attcollation)
+    o.opcdefault and (k.collation_id = 0 or k.collation_id = a.attcollation)
       and (b.typtype in ('e', 'b', 'r') and (b.typtype = 'e' or b.typname = 'citext' or b.typnamespace = 'pg_catalog'::regnamespace))
   from pg_index i
     join pg_class c on c.oid = i.indexrelid
     join pg_am m on m.oid = c.relam and m.amname = 'btree'
-    cross join lateral generate_series(0, i.indnkeyatts - 1) k
-    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[k]
+    cross join lateral unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) with ordinality k (attnum, opclass, collation_id, position)
+    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
     join pg_type t on t.oid = a.atttypid
     join pg_type b on b.oid = case when t.typtype = 'd' then t.typbasetype else t.oid end
-    join pg_opclass o on o.oid = i.indclass[k]
+    join pg_opclass o on o.oid = k.opclass
   where i.indisunique and i.indisvalid and i.indisready and i.indislive and i.indimmediate and i.indpred is null and i.indexprs is null
-    and i.indrelid >= ${firstUserId}
-  order by i.indexrelid, k`;
+    and i.indrelid >= ${firstUserId} and k.position <= i.indnkeyatts
+  order by i.indexrelid, k.position`;
 
 /** Parents of children, and tables of indexes. */
 export const inheritance = `select inhrelid, inhparent from pg_inherits`;
@@ -50,22 +50,17 @@ export const rules = `select ev_class, ev_type from pg_rewrite where ev_type <> 
 
 /**
  * Relations and functions that stored queries name. Their parse trees are searched because pg_depend leaves out all that
- * came with the server, a view of pg_authid for one.
+ * came with the server, a view of pg_authid for one. One row per name, of a relation or of a function.
  */
-const namedIn = (trees: string) => `lateral (select distinct t[1] as kind, t[2]::oid as id
-  from regexp_matches(${trees}, ':(relid|funcid|aggfnoid|winfnoid) (\\d+)', 'g') t) m`;
-
-export const ruleRelations = `select r.ev_class, r.ev_type, m.id from pg_rewrite r, ${namedIn(`r.ev_action::text || coalesce(r.ev_qual::text, '')`)}
-  where r.oid >= ${firstUserId} and m.kind = 'relid' and m.id not in (0, r.ev_class)
-  union select p.polrelid, '1', m.id from pg_policy p, ${namedIn(`coalesce(p.polqual::text, '') || coalesce(p.polwithcheck::text, '')`)}
-  where m.kind = 'relid' and m.id not in (0, p.polrelid)`;
-
-export const ruleFunctions = `select f.ev_class, f.ev_type, n.nspname, p.proname from (
-    select r.ev_class, r.ev_type, m.id from pg_rewrite r, ${namedIn(`r.ev_action::text || coalesce(r.ev_qual::text, '')`)}
-    where r.oid >= ${firstUserId} and m.kind <> 'relid'
-    union select p.polrelid, '1', m.id from pg_policy p, ${namedIn(`coalesce(p.polqual::text, '') || coalesce(p.polwithcheck::text, '')`)}
-    where m.kind <> 'relid'
-  ) f join pg_proc p on p.oid = f.id join pg_namespace n on n.oid = p.pronamespace`;
+export const storedQueries = `select r.owner, r.event, case m.kind when 'relid' then m.id end, n.nspname, p.proname
+  from (
+    select ev_class as owner, ev_type as event, ev_action::text || coalesce(ev_qual::text, '') as tree from pg_rewrite where oid >= ${firstUserId}
+    union all select polrelid, '1', coalesce(polqual::text, '') || coalesce(polwithcheck::text, '') from pg_policy
+  ) r
+    cross join lateral (select distinct t[1] as kind, t[2]::oid as id from regexp_matches(r.tree, ':(relid|funcid|aggfnoid|winfnoid) (\\d+)', 'g') t) m
+    left join pg_proc p on p.oid = m.id and m.kind <> 'relid'
+    left join pg_namespace n on n.oid = p.pronamespace
+  where case m.kind when 'relid' then m.id not in (0, r.owner) else p.oid is not null end`;
 
 /** Functions of users that stand in stored expressions, also as operators: who runs them, and whether on reading ("r") or writing. */
 export const storedCalls = `

@@ -3,7 +3,7 @@ import { rowEvents, type Catalog, type CatalogRelation, type QualifiedName } fro
 import { functionKind, locks, runsText } from './functions.ts';
 import type { StatementKind } from './kind.ts';
 import { displayName } from './names.ts';
-import type { Change, ChangeAction, RelationUse } from './outline.ts';
+import type { Change, ChangeAction, ObjectName, RelationUse } from './outline.ts';
 import { rowsOf } from './row-limits.ts';
 import type { SessionNames } from './session-names.ts';
 
@@ -37,8 +37,7 @@ export class Effects {
     this.isUnproven = true;
   }
 
-  /** "?" as schema: unknown. */
-  nameFunction({ schema, name }: QualifiedName): void {
+  nameFunction({ schema, name }: ObjectName): void {
     this.functions.add(displayName(schema, name));
   }
 
@@ -94,7 +93,7 @@ export class Effects {
 
   #changeSchema(change: Change): number {
     this.isUnproven = true;
-    this.writes.add(displayName(change.schema ?? '?', '?').replace(/\?$/, '*'));
+    this.writes.add(displayName(change.schema, '').concat('*'));
     if (change.schema === undefined || change.isNew === true) return 0;
     for (const relation of this.#names.catalog?.data.relations ?? []) {
       if (relation.schema === change.schema) this.#write(relation, 'define', change);
@@ -122,7 +121,7 @@ export class Effects {
   #nameUnknown({ schema, name, isNew }: RelationUse & { isNew?: true }, into: Set<string>): void {
     if (schema !== undefined) into.add(displayName(schema.startsWith('pg_temp') ? 'pg_temp' : schema, name));
     // With a catalog that does not have it, a qualified name alone would pass for a relation that was looked at.
-    if (schema === undefined || (this.#names.catalog !== undefined && isNew !== true)) into.add(displayName('?', name));
+    if (schema === undefined || (this.#names.catalog !== undefined && isNew !== true)) into.add(displayName(undefined, name));
   }
 
   /** A new relation goes into the first schema of the path that is there. */

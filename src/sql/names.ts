@@ -9,11 +9,11 @@ export function truncateName(name: string): string {
   return bytes.subarray(0, end).toString('utf8');
 }
 
-/** "schema.name", with quotes where the parts could not be told apart otherwise. */
-export function displayName(schema: string, name: string): string {
-  return `${displayPart(schema)}.${displayPart(name)}`;
+/** "schema.name", with quotes where the parts could not be told apart otherwise; "?" stands for a schema that is not known. */
+export function displayName(schema: string | undefined, name: string): string {
+  return `${schema === undefined ? '?' : displayPart(schema)}.${displayPart(name)}`;
 }
 
 function displayPart(part: string): string {
-  return /[."*?]/.test(part) && part !== '?' ? `"${part.replaceAll('"', '""')}"` : part;
+  return /[."*?]/.test(part) ? `"${part.replaceAll('"', '""')}"` : part;
 }

@@ -172,6 +172,12 @@ function noteObjects(type: string, node: Node, notes: Notes): readonly string[] 
       return ['objects'];
     case 'ConstraintsSetStmt':
       return ['constraints'];
+    case 'DefElem': {
+      // CREATE FUNCTION … SET: for the time of its calls, not for the session.
+      const set = (node['arg'] as Node | undefined)?.['VariableSetStmt'] as Node | undefined;
+      for (const change of set === undefined ? [] : changesOfSet(set)) notes.setting(change, false);
+      return set === undefined ? [] : ['arg'];
+    }
     default:
       return undefined;
   }

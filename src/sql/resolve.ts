@@ -58,7 +58,7 @@ function noteFunction({ schema, name, as }: FunctionUse, effects: Effects, { cat
   if (schema !== undefined) {
     const meant = fits.filter((one) => one.schema === schema);
     effects.nameFunction({ schema, name });
-    if (catalog !== undefined && meant.length === 0) effects.nameFunction({ schema: '?', name });
+    if (catalog !== undefined && meant.length === 0) effects.nameFunction({ name });
     if (isUncertain === true || !isTrusted(meant)) effects.runsUnproven();
     return;
   }
@@ -67,7 +67,7 @@ function noteFunction({ schema, name, as }: FunctionUse, effects: Effects, { cat
   if (as !== 'call') {
     // Most of these are columns. A row's column hides what pg_catalog has of that name.
     if (as === 'field' && builtins.length > 0) effects.nameBuiltin(name);
-    else if (catalog === undefined && (functionKind(name) !== undefined || runsText(name))) effects.nameFunction({ schema: '?', name });
+    else if (catalog === undefined && (functionKind(name) !== undefined || runsText(name))) effects.nameFunction({ name });
     for (const one of others) effects.run(one);
     return;
   }
@@ -75,7 +75,7 @@ function noteFunction({ schema, name, as }: FunctionUse, effects: Effects, { cat
   const counting = builtins.length > 0 ? others.filter((one) => one.isTrusted !== true) : others;
   for (const one of counting) effects.run(one);
   if ((builtins.length === 0 && others.length === 0) || isUncertain === true) {
-    effects.nameFunction({ schema: '?', name });
+    effects.nameFunction({ name });
     effects.runsUnproven();
   }
 }

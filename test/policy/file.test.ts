@@ -111,6 +111,8 @@ describe('what is refused', () => {
     [rule('effect: deny, kinds: [writes]'), 'write kinds out of read, write, schema, admin, unknown'],
     [rule('effect: deny, commands: [drop]'), 'write a command tag in capitals'],
     [rule('effect: deny, commands: ["DROP*"]'), 'DROP * is each that begins so'],
+    [rule('effect: deny, commands: [DELTE]'), 'there is no command "DELTE": did you mean "DELETE"?'],
+    [rule('effect: deny, commands: [DORP *]'), 'there is no command "DORP *": did you mean "DROP *"?'],
     [rule('effect: deny, tables: [users]'), 'write schema.table, as in public.users'],
     [rule('effect: deny, tables: [pub*.users]'), 'write schema.table'],
     [rule('effect: deny, tables: ["?.users"]'), 'write schema.table'],

@@ -18,7 +18,7 @@ describe('an allow rule covers everything or nothing', () => {
     ['kinds: [read, write], commands: [SELECT]', mixed, false],
     ['kinds: [read, write], commands: [SELECT, DELETE]', mixed, true],
     ['kinds: [schema], commands: [DROP *]', drop, true],
-    ['kinds: [schema], commands: [DROP]', drop, false],
+    ['kinds: [schema], commands: [DROP INDEX]', drop, false],
     ['kinds: [schema], commands: [CREATE *]', drop, false],
     ['kinds: [read], tables: [public.*]', factsOf(), true],
     ['kinds: [read], tables: [public.*]', factsOf({ reads: ['public.a', 'public.b'] }), true],

@@ -1,5 +1,5 @@
 /** The proof of rowsMax against a real server: whatever statement is generated, no more rows change than were promised. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type Postgres } from '../../src/dev/postgres.ts';
@@ -73,7 +73,7 @@ beforeAll(async () => {
   client = new Client({ connectionString: postgres.url() });
   client.on('error', () => undefined);
   await client.connect();
-  await client.query(schema);
+  await client.query(`set timezone = 'Europe/Berlin'; set enable_indexscan = off; set enable_bitmapscan = off; ${schema}`);
   await client.query(`
     create table changes (relation text, event text);
     create function count_change() returns trigger language plpgsql as $$ begin insert into changes values (tg_table_name, tg_op); return null; end $$;`);
@@ -104,8 +104,9 @@ function factsOf(sql: string, parameterTypes: readonly number[] = []): Statement
 async function changedBy(sql: string): Promise<number | undefined> {
   await client.query('begin');
   try {
+    // What a deferrable constraint allows until the end of the transaction.
+    await client.query('insert into late values (1, 1), (1, 2); delete from changes');
     await client.query(sql);
-    await client.query('set constraints all immediate');
     // A row that moves to another partition is deleted in one and inserted into the other, and yet one row.
     const moved = `least(count(*) filter (where event = 'INSERT' and relation ~ '^parts'), count(*) filter (where event = 'DELETE' and relation ~ '^parts'))`;
     const counts = await client.query<{ n: string }>(`select count(*) - ${/^(?:update|merge)/.test(sql) ? moved : 0} n from changes`);
@@ -118,12 +119,12 @@ async function changedBy(sql: string): Promise<number | undefined> {
 }
 
 const of = <T>(...values: readonly T[]) => fc.constantFrom(...values);
-const column = of('id', 'a', 'b', 'c', 'd', 'big', 'num', 'at', 'x.id', 'x.a', 'y.id', 'ctid');
-const constant = of('1', '2', '3', '-1', '0', '1.5', "'1'", "'c1'", "'x'", 'null', '1::int', '2::bigint', "'3'::text", '1::float8', '9007199254740993',
-  '9007199254740993::float8', "'2026-03-29 03:30+02'::timestamptz", "'2026-03-29 03:30'", "'(0,1)'", "'(0,2)'::tid", 'true', "'x' collate blind", '(select 1)', 'abs(1)', 'random()::int');
+const column = of('id', 'id', 'id', 'id', 'x.id', 'a', 'a', 'b', 'c', 'd', 'big', 'num', 'at', 'x.id', 'x.a', 'y.id', 'ctid');
+const constant = of('1', '1', '1', '2', '2', '1', '2', '3', '-1', '0', '1.5', "'1'", "'c1'", "'x'", 'null', '1::int', '2::bigint', "'3'::text", '1::float8', '9007199254740996',
+  '9007199254740996::float8', "'2026-03-29 03:30+02'::timestamptz", "'2026-03-29 03:30'", "'(0,1)'", "'(0,2)'::tid", 'true', "'x' collate blind", '(select 1)', 'abs(1)', 'random()::int');
 const list = fc.array(constant, { minLength: 1, maxLength: 3 }).map((items) => items.join(', '));
 const term = fc.oneof(
-  { weight: 6, arbitrary: fc.tuple(column, of('=', '=', '=', '<>', '>', 'is not distinct from', 'operator(pg_catalog.=)'), constant).map((parts) => parts.join(' ')) },
+  { weight: 6, arbitrary: fc.tuple(column, of('=', '=', '=', '=', '=', '=', '=', '<>', '>', 'is not distinct from', 'operator(pg_catalog.=)'), constant).map((parts) => parts.join(' ')) },
   { weight: 2, arbitrary: fc.tuple(constant, column).map((parts) => parts.join(' = ')) },
   { weight: 3, arbitrary: fc.tuple(column, list).map(([name, items]) => `${name} in (${items})`) },
   { weight: 1, arbitrary: fc.tuple(column, list).map(([name, items]) => `${name} not in (${items})`) },
@@ -138,7 +139,7 @@ const where = fc.letrec<{ tree: string }>((tie) => ({
   tree: fc.oneof(
     { maxDepth: 3 },
     term,
-    fc.tuple(tie('tree'), of('and', 'and', 'or'), tie('tree')).map(([left, operator, right]) => `(${left} ${operator} ${right})`),
+    fc.tuple(tie('tree'), of('and', 'or'), tie('tree')).map(([left, operator, right]) => `(${left} ${operator} ${right})`),
     fc.array(tie('tree'), { minLength: 2, maxLength: 3 }).map((terms) => terms.join(' and ')),
   ),
 })).tree;
@@ -184,10 +185,45 @@ describe('no statement changes more rows than its text proves', () => {
         ran++;
         expect([sql, changed, facts.rowsMax]).toEqual([sql, changed, expect.toSatisfy((max: number) => changed <= max)]);
       }),
-      { numRuns: Number(process.env['GATE_TEST_RUNS'] ?? 4000), ...(process.env['GATE_TEST_SEED'] && { seed: Number(process.env['GATE_TEST_SEED']) }) },
+      { numRuns: Number(process.env['GATE_TEST_RUNS'] ?? 3000), ...(process.env['GATE_TEST_SEED'] && { seed: Number(process.env['GATE_TEST_SEED']) }) },
     );
     // The generator must not be so tame, or the proof so shy, that nothing is shown.
     expect(proven).toBeGreaterThan(400);
     expect(ran).toBeGreaterThan(100);
+  });
+
+  /** Each changes more rows than it seems to. */
+  test.each([
+    'delete from one where big = 9007199254740996::float8',
+    'delete from one where big in (1, 9007199254740996::float8)',
+    "delete from one where at = '2026-03-29 03:30+02'::timestamptz",
+    "delete from dull where id = 'x'",
+    'delete from late where id = 1',
+    'delete from parent where id = 1',
+    'delete from partial where id = 1',
+    "delete from partial where lower(b) = 'b1' or id = 1",
+    'delete from pair where c is not distinct from null and d = 1',
+    'delete from pair where c = 1',
+    'delete from parts where id = 1',
+    'delete from fired where id = 1',
+    'update ruled set a = 1 where id = 1',
+    'delete from up where id = 1',
+    'update up set id = 50 where id = 1',
+    'insert into one (id, a) select generate_series(50, 53), 1',
+    'insert into one (id) select 40 + row_number() over () from one limit all',
+    'insert into one (id, a) select id + 100, a from one order by a fetch first 1 row with ties',
+    'insert into defaulted (id) values (5)',
+    'merge into one x using (values (1)) s(id) on true when matched then delete',
+    'merge into one x using (values (1)) s(id) on x.a = s.id when matched then update set b = 9',
+    'delete from one x using (values (1)) y(id) where y.id = 1',
+    'delete from one as x using pair as one where one.a = 1 and one.b = 1',
+    'with d as (delete from one) delete from pair where a = 1 and b = 1',
+    'update narrow set a = 1 where id = id',
+    'select remove()',
+  ])('%s proves nothing', async (sql) => {
+    expect(factsOf(sql)?.rowsMax).toBeUndefined();
+    const changed = await changedBy(sql);
+    // Where the server takes it, it is no idle fear: several rows change.
+    if (changed !== undefined) expect(changed).toBeGreaterThan(1);
   });
 });

@@ -82,7 +82,8 @@ export function formatAnswer({ decision, statements, principal, target, role, po
     lines.push('', `statement ${index + 1}: ${oneLine(facts.command)}`);
     const lists = ['kinds', 'commands', 'reads', 'writes', 'functions', 'settings'] as const;
     for (const name of lists) if (facts[name].length > 0) lines.push(row(`  ${name}`, facts[name].join(', ')));
-    lines.push(row('  changes', facts.rowsMax === undefined ? 'any number of rows' : facts.rowsMax === 0 ? 'no rows' : `at most ${facts.rowsMax} rows`));
+    const rows = facts.rowsMax === undefined ? 'no bound is proven' : facts.rowsMax === 0 ? 'changes none' : `changes at most ${facts.rowsMax}`;
+    lines.push(row('  rows', rows));
     if (facts.transaction !== undefined) lines.push(row('  transaction', facts.transaction));
     const marks = [facts.locking && 'takes locks', facts.changesRole && 'changes roles', facts.runsCode && 'runs code that the text does not show'];
     if (marks.some(Boolean)) lines.push(row('  also', marks.filter(Boolean).join(', ')));
