@@ -12,6 +12,7 @@ import {
   type QualifiedName,
   type RelationKind,
 } from '../sql/catalog.ts';
+import { runsText } from '../sql/functions.ts';
 import type { CatalogConnection, Row } from './catalog-connection.ts';
 import * as queries from './catalog-queries.ts';
 
@@ -138,7 +139,7 @@ class Loader {
         name: String(name),
         ...(isUnary === 't' && { isUnary: true as const }),
         ...(takesRow === 't' && { takesRow: true as const }),
-        ...(isTrusted === 't' && { isTrusted: true as const }),
+        ...(isTrusted === 't' && !runsText(String(name)) && { isTrusted: true as const }),
       });
     });
     return functions;

@@ -3,18 +3,21 @@
 /** Objects below this OID came with the server. */
 const firstUserId = 16384;
 
-/**
- * Extensions whose functions and operators compute and nothing else: no SQL from strings, no files, no other server.
- */
+/** Extensions whose functions and operators compute and nothing else: no SQL from strings, no files, no other server. */
 const trustedExtensions = `
   citext hstore pg_trgm btree_gin btree_gist uuid-ossp pgcrypto unaccent fuzzystrmatch intarray ltree cube earthdistance isn seg
   vector hll pg_stat_statements plpgsql tsm_system_rows tsm_system_time bloom dict_int dict_xsyn intagg`
   .trim()
   .split(/\s+/);
 
+/**
+ * Whether the object, and the function p behind it, belong to such an extension; or to any other if it is compiled, so
+ * that only a superuser can have brought it, and says that it changes nothing.
+ */
 const trusted = (classId: string, id: string) => `exists (select from pg_depend e join pg_extension x on x.oid = e.refobjid
   where e.classid = '${classId}'::regclass and e.objid = ${id} and e.deptype = 'e' and e.refclassid = 'pg_extension'::regclass
-    and x.extname in (${trustedExtensions.map((name) => `'${name}'`).join(', ')}))`;
+    and (x.extname in (${trustedExtensions.map((name) => `'${name}'`).join(', ')})
+      or (p.provolatile <> 'v' and p.prolang in (select l.oid from pg_language l where l.lanname in ('c', 'internal')))))`;
 
 export const session = `select current_setting('search_path'), current_user`;
 
@@ -85,9 +88,10 @@ export const storedCalls = `
   select distinct w.relation, w.event, n.nspname, p.proname
   from owned w join pg_proc p on p.oid = w.function join pg_namespace n on n.oid = p.pronamespace`;
 
+/** Those that partitions have from their parents are internal in some versions; the server's own for foreign keys are left out. */
 export const triggers = `select t.tgrelid, t.tgtype, n.nspname, p.proname
   from pg_trigger t join pg_proc p on p.oid = t.tgfoid join pg_namespace n on n.oid = p.pronamespace
-  where not t.tgisinternal and t.tgenabled <> 'D'`;
+  where (not t.tgisinternal or p.oid >= ${firstUserId}) and t.tgenabled <> 'D'`;
 
 export const foreignKeys = `select k.confrelid, k.conrelid, k.confdeltype, k.confupdtype,
     (select json_agg(a.attname) from pg_attribute a where a.attrelid = k.confrelid and a.attnum = any (k.confkey))

@@ -47,18 +47,18 @@ export class Effects {
 
   /** A function of users, or of an extension, that runs without standing in the text or stands there by its name. */
   run(name: QualifiedName): void {
-    if (name.schema === 'pg_catalog') {
-      this.nameBuiltin(name.name);
-      const kind = functionKind(name.name);
-      if (kind !== undefined) this.kinds.add(kind);
-      // Locks and sequences are no rows; other effects cannot be counted.
-      if (runsText(name.name)) this.runsUnproven();
-      else if (kind !== undefined && !locks(name.name) && name.name !== 'nextval') this.isUnproven = true;
+    const kind = functionKind(name.name);
+    if (kind !== undefined) this.kinds.add(kind);
+    if (name.schema !== 'pg_catalog') {
+      this.nameFunction(name);
+      const overloads = this.#names.catalog?.functionsNamed(name.name).filter(({ schema }) => schema === name.schema) ?? [];
+      if (overloads.length === 0 || overloads.some(({ isTrusted }) => isTrusted !== true)) this.runsUnproven();
       return;
     }
-    this.nameFunction(name);
-    const overloads = this.#names.catalog?.functionsNamed(name.name).filter(({ schema }) => schema === name.schema) ?? [];
-    if (overloads.length === 0 || overloads.some(({ isTrusted }) => isTrusted !== true)) this.runsUnproven();
+    this.nameBuiltin(name.name);
+    // Locks and sequences are no rows; other effects cannot be counted.
+    if (runsText(name.name)) this.runsUnproven();
+    else if (kind !== undefined && !locks(name.name) && name.name !== 'nextval') this.isUnproven = true;
   }
 
   read(use: RelationUse): void {
@@ -155,7 +155,7 @@ export class Effects {
       this.writes.add(display(relation));
       this.#nameParents(relation, this.writes);
       const reached = step.action === 'define' ? this.#redefined(relation, change.isCascade === true) : this.#cascade(relation, step.action, step.columns, change.isCascade === true);
-      open.push(...reached.map((one) => ({ isOnly: false, columns: undefined, ...one })));
+      for (const one of reached) open.push({ isOnly: false, columns: undefined, ...one });
       // INSERT goes down to partitions, but not to children of a plain table.
       if (isOnly || (step.action === 'insert' && relation.kind !== 'partitioned')) continue;
       for (const child of this.#names.catalog?.childrenOf(relation) ?? []) open.push({ ...step, relation: child });

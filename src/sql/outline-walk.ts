@@ -27,7 +27,7 @@ export function outlineStatement(statement: Node, kinds: readonly StatementKind[
       for (let index = node.length - 1; index >= 0; index--) stack.push({ type: step.type, node: node[index], scope });
     } else if (typeof node === 'object' && node !== null) {
       if (isRelation(node)) noteRelation(node, step.type, scope, notes);
-      else stack.push(...stepsBelow(step.type, node as Node, scope, notes));
+      else for (const below of stepsBelow(step.type, node as Node, scope, notes)) stack.push(below);
     }
   }
   return notes.finish(kinds, isPlanOnly);

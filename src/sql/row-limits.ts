@@ -61,7 +61,7 @@ function rowsMeeting(condition: Condition, relation: CatalogRelation, isOnly: bo
         if (own === undefined) return undefined;
         sum += own;
       }
-      if (!isOnly) open.push(...lookup.catalog.childrenOf(one));
+      for (const child of isOnly ? [] : lookup.catalog.childrenOf(one)) open.push(child);
     }
   }
   return Number.isSafeInteger(sum) ? sum : undefined;

@@ -49,7 +49,9 @@ create table secret (id int);
 alter table secret enable row level security;
 create policy p on secret using (exists (select from users));
 create operator === (function = int4eq, leftarg = int, rightarg = int);
-create extension citext;
+create extension citext; create extension tablefunc; create extension cube;
+create table cloned (a int) partition by list (a); create trigger c after insert on cloned for each row execute function touch();
+create table cloned_0 partition of cloned for values in (0);
 create function as_int(text) returns int language sql as 'select 1';
 create cast (text as int) with function as_int(text) as implicit;
 create schema hidden; create table hidden.users (id int);
@@ -126,11 +128,14 @@ describe.each([18, 15])('PostgreSQL %i', (major) => {
       ]),
     );
     expect(relation('users').triggers).toHaveLength(2);
+    expect(relation('cloned_0').triggers).toEqual([{ events: 1, runs: { schema: 'public', name: 'touch' } }]);
+    expect(relation('orders').triggers).toBeUndefined();
   });
 
   test('functions, operators, types and casts', () => {
     const trust = (name: string) => catalog.functionsNamed(name).filter(({ schema: one }) => one === 'public').map(({ isTrusted }) => isTrusted === true);
     expect([trust('touch'), trust('touched'), trust('dangerous'), trust('regexp_match')]).toEqual([[false], [true], [false], [true]]);
+    expect([trust('crosstab'), trust('cube_union'), trust('normal_rand')]).toEqual([[false], [true], [false]]);
     expect(catalog.functionsNamed('upper')).toEqual(
       expect.arrayContaining([{ schema: 'public', name: 'upper', isUnary: true, takesRow: true }, expect.objectContaining({ schema: 'pg_catalog', isUnary: true })]),
     );

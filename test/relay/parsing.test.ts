@@ -1,7 +1,7 @@
 /** The parser serves everybody: no text may break it, stall it, or slip past it. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { StatementParser } from '../../src/relay/parsing.ts';
-import { inlineSqlBytesMax, sqlBytesMax } from '../../src/sql/parser.ts';
+import { grammars, inlineSqlBytesMax, sqlBytesMax } from '../../src/sql/parser.ts';
 import { parserWorker } from './parser-worker.ts';
 
 let parser: StatementParser;
@@ -42,4 +42,30 @@ test('the size limit holds at and past the edge, in bytes', async () => {
   expect((await parser.parse(literal(sqlBytesMax))).ok).toBe(true);
   expect(() => parser.parse(literal(sqlBytesMax + 1))).toThrow('longer than');
   expect(() => parser.parse(`select '${'ü'.repeat(sqlBytesMax / 2)}'`)).toThrow('longer than');
+});
+
+test.each(grammars)('each grammar has a parser for short texts and a worker of its own for long ones: %i', async (grammar) => {
+  const short = await parser.parse("select json_value('{}', '$')", grammar);
+  const long = await parser.parse(`select json_value('{}', '$'), '${'x'.repeat(4000)}'`, grammar);
+  for (const parsed of [short, long]) {
+    // From 17 on it is no function but grammar.
+    const calls = parsed.ok ? parsed.statement.outlines[0]?.functions : undefined;
+    expect(calls).toEqual(grammar < 17 ? [{ name: 'json_value', as: 'call' }] : []);
+  }
+});
+
+test.each([15, 16, 17] as const)('texts that break the parser of PostgreSQL %i are refused, and it goes on', async (grammar) => {
+  for (let round = 0; round < 3; round++) {
+    const broken = await Promise.resolve(parser.parse(`select ${'1+'.repeat(400_000)}1`, grammar)).catch((error: unknown) => error);
+    expect(broken).toMatchObject(broken instanceof Error ? { rule: 'parse' } : { ok: false });
+    expect((await parser.parse(literal(4000), grammar)).ok).toBe(true);
+  }
+});
+
+test.each([15, 16, 17] as const)('short texts as deep as they go leave the parser of PostgreSQL %i whole', async (grammar) => {
+  const shapes = ['(', '-', 'not ', 'array[', 'case when ', '1+', 'a.', 'f('];
+  for (let round = 0; round < 60; round++) {
+    for (const shape of shapes) await parser.parse(`select ${shape.repeat(Math.floor((inlineSqlBytesMax - 10) / shape.length))}1`, grammar);
+  }
+  expect((await parser.parse('select 1', grammar)).ok).toBe(true);
 });

@@ -110,6 +110,7 @@ const table: readonly (readonly [string, Expected])[] = [
   ['delete from users u using orders o where u.id = 1 and o.user_id = u.id', { command: 'DELETE', reads: ['public.orders', 'public.users'], writes: users, rowsMax: 1 }],
   ['delete from public.users where public.users.id = 1', { command: 'DELETE', reads: users, writes: users, rowsMax: 1 }],
   ["delete from users where ctid = '(0,1)'", { command: 'DELETE', reads: users, writes: users, rowsMax: 1 }],
+  ['delete from users u where row(u.*, u.id, 1) = row(1, 5, u.*)', { command: 'DELETE', reads: users, writes: users }],
   ['delete from users where current of c', { command: 'DELETE', reads: users, writes: users, rowsMax: 1 }],
   ['delete from items where order_id = 1', { command: 'DELETE', reads: ['public.items'], writes: ['public.items'] }],
   ['delete from items where order_id = 1 and line in (1, 2)', { command: 'DELETE', reads: ['public.items'], writes: ['public.items'], rowsMax: 2 }],
