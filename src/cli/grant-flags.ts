@@ -64,7 +64,8 @@ type Said = { readonly reason: string | undefined; readonly ticket: string | und
 
 async function askMissing(context: Context, target: string, role: string | undefined, said: Said): Promise<Said> {
   const { io } = context;
-  if (!io.isInteractive || (said.reason !== undefined && said.ticket !== undefined)) return said;
+  // Whoever gives a reason knows the way: no question to the relay then, which says itself if a ticket is missing.
+  if (!io.isInteractive || said.reason !== undefined) return said;
   const targets = await (await context.relay()).targets();
   const roles = targets.find(({ name }) => name === target)?.roles ?? [];
   const chosen = role === undefined ? roles[0] : roles.find(({ name }) => name === role);

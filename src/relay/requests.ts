@@ -39,6 +39,8 @@ import { endEvent, requestEvent, voteEvent } from './request-events.ts';
 
 /** Requests of one kind that one principal may have pending at a time. */
 export const pendingPerPrincipalMax = 20;
+/** Those who can wait for one request at a time. */
+export const waitersPerRequestMax = 100;
 /** How soon an end that could not be recorded is tried again. */
 const retryMs = 1000;
 /** Requests that a start takes up again. */
@@ -154,6 +156,9 @@ export class Requests implements ApprovalDesk {
 
   /** Resolves when the request is no longer pending, or has another number of votes. */
   async changed(id: string, votes: number | undefined, signal: AbortSignal): Promise<AccessRequest> {
+    if ((this.#waiters.get(id)?.size ?? 0) >= waitersPerRequestMax) {
+      throw new GateError('too-many', `${waitersPerRequestMax} callers wait for request ${id} already`, { requestId: id });
+    }
     for (;;) {
       const change = this.#nextChange(id, signal);
       try {

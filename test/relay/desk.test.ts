@@ -8,7 +8,7 @@ import { parsePolicy, type Policy } from '../../src/policy/policy.ts';
 import type { Principal } from '../../src/principal/principal.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { grantEvent } from '../../src/relay/request-events.ts';
-import { pendingPerPrincipalMax, Requests } from '../../src/relay/requests.ts';
+import { pendingPerPrincipalMax, Requests, waitersPerRequestMax } from '../../src/relay/requests.ts';
 import { openDatabase, type Database } from '../../src/store/database.ts';
 import { SqlitePrincipalStore } from '../../src/store/principals.ts';
 import { SqliteRequestStore } from '../../src/store/requests.ts';
@@ -250,6 +250,16 @@ describe('in time', () => {
     expect(await store.loadRequest(waiting.id)).toMatchObject({ state: 'withdrawn', endReason: 'the relay was restarted while the statement waited' });
     expect((await store.loadRequest(grant.id))?.state).toBe('pending');
     await vi.waitFor(async () => expect((await store.loadRequest(later.id))?.state).toBe('expired'), 5000);
+  });
+
+  test(`${waitersPerRequestMax} can wait for one request`, async () => {
+    const desk = await open();
+    const request = await ask(desk);
+    const signal = new AbortController().signal;
+    const waits = Array.from({ length: waitersPerRequestMax }, () => desk.decided(request.id, signal));
+    await expect(desk.decided(request.id, signal)).rejects.toMatchObject({ code: 'too-many' });
+    await vote(desk, request, dora);
+    expect((await Promise.all(waits)).every(({ state }) => state === 'approved')).toBe(true);
   });
 
   test('who waits can stop waiting, and a relay that stops says so', async () => {

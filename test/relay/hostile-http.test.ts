@@ -114,7 +114,9 @@ describe('the HTTP API', () => {
     for (const [method, target] of [
       ['DELETE', '/v1/sessions'],
       ['PUT', '/v1/grants'],
-      ['GET', '/v1/grants/x/revoke'],
+      ['PUT', '/v1/requests'],
+      ['GET', '/v1/requests/r_x/approve'],
+      ['DELETE', '/v1/grants/g_x'],
       ['POST', '/'],
       ['GET', '/../../etc/passwd'],
       ['GET', '/v1//whoami'],
