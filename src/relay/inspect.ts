@@ -51,7 +51,7 @@ function isPlannable(facts: readonly StatementFacts[]): boolean {
 }
 
 async function findLocks(connection: SideConnection, pid: number): Promise<string[]> {
-  const rows = await connection.query(
+  const rows = await connection.rows(
     `select distinct mode || ' on ' || relation::pg_catalog.regclass::text from pg_catalog.pg_locks
       where pid = ${pid} and granted and locktype = 'relation' and mode <> 'AccessShareLock'
         and database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
@@ -62,7 +62,7 @@ async function findLocks(connection: SideConnection, pid: number): Promise<strin
 
 /** Rows that the planner expects the statement to return or change. */
 async function estimate(connection: SideConnection, { text, values }: Inspected): Promise<number | undefined> {
-  const [row] = await connection.query(`explain (format json) ${text}`, values).catch(() => []);
+  const [row] = await connection.rows(`explain (format json) ${text}`, values).catch(() => []);
   const [plan] = JSON.parse(row?.[0] ?? '[]') as { Plan?: Plan }[];
   const top = plan?.Plan;
   // What changes rows has a node of its own, which expects none unless they are returned; its input tells.
