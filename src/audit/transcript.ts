@@ -123,6 +123,7 @@ class Transcript {
       ['Subject', `${showOnOneLine(who.subject)} at ${showOnOneLine(who.issuer)}`],
       ['Groups', groups],
       ['Why', event.reason === undefined ? 'no reason given' : showOnOneLine(event.reason)],
+      ...(event.ticket === undefined ? [] : [['Ticket', showOnOneLine(event.ticket)]]),
       ['Grant', showOnOneLine(event.grant)],
       ['Where', `${this.#target} as ${showOnOneLine(event.role)}, by gate ${event.command}`],
       ['When', showMoment(entry.time)],
@@ -161,7 +162,7 @@ class Transcript {
       lines.push(`${margin}${this.#style('label', `$${index + 1} =`)} ${showParameter(parameter)}\n`);
     });
     if (event.effect === 'allow' && event.request !== undefined) {
-      lines.push(this.#under('ok', `APPROVED: ${showOnOneLine(event.reason)} (request ${showOnOneLine(event.request)})`));
+      lines.push(this.#under('ok', `${showOnOneLine(event.reason)} (request ${showOnOneLine(event.request)})`));
     }
     if (event.effect === 'deny') {
       this.#tally.refused += 1;

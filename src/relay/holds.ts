@@ -79,7 +79,7 @@ export class Holds {
     try {
       const key = this.#keyOf(held);
       const unspent = await this.#options.desk.take(key);
-      if (unspent !== undefined) return { request: unspent.request, reason: `approved before (request ${unspent.request})` };
+      if (unspent !== undefined) return { request: unspent.request, reason: 'approved before' };
       stop.signal.throwIfAborted();
       const request = await this.#ask(held);
       if (this.#options.waitSeconds === 0) throw pending(request, this.#whoOf(request.approval));
@@ -191,9 +191,9 @@ export class Holds {
   }
 }
 
-function namesOf({ votes, id }: AccessRequest): string {
+function namesOf({ votes }: AccessRequest): string {
   const names = votes.filter(({ decision }) => decision === 'approve').map(({ by }) => by.name);
-  return `approved by ${names.join(' and ')} (request ${id})`;
+  return `approved by ${names.join(' and ')}`;
 }
 
 function about(request: AccessRequest) {

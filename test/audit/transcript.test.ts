@@ -139,6 +139,38 @@ describe('a transcript', () => {
     await expect(await read(entries)).toMatchFileSnapshot(golden('two-connections'));
   });
 
+  test('of statements that were held: approved, denied, withdrawn; and of what was decided beside the sessions', async () => {
+    const held = (request: string, sql: string): Event => ({
+      kind: 'hold',
+      connection: 1,
+      request,
+      sql,
+      kinds: ['write'],
+      rule: 'prod-db/engineer/many-rows',
+      reason: 'it may change every row',
+      expiresAt: '2026-11-02T10:10:00.000Z',
+    });
+    const { who } = open;
+    const events: Event[] = [
+      { ...open, ticket: 'OPS-4711' },
+      connect(1),
+      held('r_1', 'UPDATE t SET a = 1'),
+      statement(1, 'UPDATE t SET a = 1', { kinds: ['write'], rule: 'prod-db/engineer/many-rows', reason: 'approved by dba', request: 'r_1' }),
+      outcome(1, { tags: ['UPDATE 7'], rows: 0, bytesOut: 0 }),
+      held('r_2', 'DELETE FROM t'),
+      statement(2, 'DELETE FROM t', { kinds: ['write'], effect: 'deny', rule: 'prod-db/engineer/many-rows', reason: 'dba denied the statement: no', request: 'r_2' }),
+      held('r_3', 'DELETE\nFROM t'),
+      { kind: 'request', request: 'r_3', of: 'statement', who, target: 'prod-db', role: 'reader', rule: 'many-rows', by: ['dbas'], count: 1, expiresAt: '2026-11-02T10:10:00.000Z' },
+      { kind: 'vote', request: 'r_3', by: who, decision: 'deny', reason: 'no' },
+      { kind: 'request.end', request: 'r_3', state: 'denied', reason: 'no' },
+      { kind: 'grant', grant: 'g_1', who, target: 'prod-db', role: 'reader', expiresAt: '2026-11-02T11:00:00.000Z', policy: 'a3f5' },
+      { kind: 'grant.revoke', grant: 'g_1', by: who, reason: 'done' },
+      { kind: 'policy', policy: 'a3f5'.repeat(16) },
+      { kind: 'policy', policy: 'a3f5'.repeat(16), error: 'policy.yaml:3:1: no' },
+    ];
+    await expect(await read(entriesOf(events))).toMatchFileSnapshot(golden('held'));
+  });
+
   test('of a workload without a reason that did nothing', async () => {
     const { reason: _reason, ...rest } = open;
     const who = { ...rest.who, kind: 'workload' as const, name: 'ci: shop/deploy', groups: [] };
