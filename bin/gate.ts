@@ -26,13 +26,14 @@ async function run(): Promise<void> {
 
 let stopping: AbortSignal | undefined;
 
-/** One for the whole run. A closed terminal (SIGHUP) is a request to end like SIGTERM. */
-function stopSignal(): AbortSignal {
+/** One for the whole run. A closed terminal (SIGHUP) is a request to end like SIGTERM, unless `onHangup` takes it. */
+function stopSignal(onHangup?: () => void): AbortSignal {
   if (stopping !== undefined) return stopping;
   const controller = new AbortController();
   const codes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
+      if (signal === 'SIGHUP' && onHangup !== undefined) return onHangup();
       // The second time the user means it.
       if (controller.signal.aborted) process.exit(codes[signal]);
       controller.abort(signal);

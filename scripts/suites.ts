@@ -3,7 +3,7 @@
  * docs/suites.md says what has to be there; a suite that is not there is passed over. `--only=NAME` runs one.
  */
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -121,6 +121,7 @@ async function openTunnel(relay: string, target: string): Promise<{ way: Way; cl
 
 // The server, which may run as another user, writes files into the folders of the results.
 process.umask(0);
+chmodSync(work, 0o755);
 const only = process.argv.find((argument) => argument.startsWith('--only='))?.slice('--only='.length);
 const chosen = suites.filter(({ name, needs }) => needs !== '' && existsSync(needs) && (only === undefined || name === only));
 const names = [...new Set(chosen.map(({ database }) => database))];

@@ -99,6 +99,8 @@ export const SessionRequest = z.strictObject({
   grant: text(100),
   verifier: text(400),
   command: z.enum(['connect', 'exec']),
+  /** How long held statements may wait for approval, at most as long as policy lets them; 0: they fail at once. */
+  waitSeconds: z.optional(z.int().check(z.nonnegative())),
 });
 export type SessionRequest = z.infer<typeof SessionRequest>;
 
@@ -113,6 +115,25 @@ export const SessionInfo = z.object({
   expiresAt: z.string(),
 });
 export type SessionInfo = z.infer<typeof SessionInfo>;
+
+/** A text message in a tunnel, beside the bytes of the connection: a statement waits, and what to do about it. */
+export const TunnelNews = z.object({
+  event: z.literal('held'),
+  requestId: z.string(),
+  message: z.string(),
+  hint: z.string(),
+  expiresAt: z.string(),
+});
+export type TunnelNews = z.infer<typeof TunnelNews>;
+
+/** What a text message says; undefined for one of a newer relay. */
+export function parseTunnelNews(message: string): TunnelNews | undefined {
+  try {
+    return TunnelNews.safeParse(JSON.parse(message)).data;
+  } catch {
+    return undefined;
+  }
+}
 
 /** One row of GET /v1/sessions → { sessions }, newest first. */
 export const SessionSummary = z.object({

@@ -3,6 +3,12 @@ import type { Event } from './entry.ts';
 
 type DecisionEvent = Extract<Event, { kind: 'request' | 'vote' | 'request.end' | 'grant' | 'grant.revoke' | 'policy' }>;
 
+const kinds: ReadonlySet<string> = new Set<DecisionEvent['kind']>(['request', 'vote', 'request.end', 'grant', 'grant.revoke', 'policy']);
+
+export function isDecision(event: Event): event is DecisionEvent {
+  return kinds.has(event.kind);
+}
+
 /** One line for a reader; it may hold any character that a person typed, so it is made visible before it is shown. */
 export function describeDecision(event: DecisionEvent): string {
   switch (event.kind) {

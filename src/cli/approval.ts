@@ -40,7 +40,9 @@ export async function openApprovedSession(
   options: ApprovalWait,
 ): Promise<TimedSession> {
   const { openSession } = await import('../client/session.ts');
-  const open = (more: Partial<GrantRequest>) => openSession(relay, command, { ...request, ...more });
+  // A script that waits for a grant so long waits no longer for a statement; who has a port open decides by Ctrl-C.
+  const waitSeconds = command === 'connect' ? undefined : options.wait === false ? 0 : options.wait;
+  const open = (more: Partial<GrantRequest>) => openSession(relay, command, { ...request, ...more }, waitSeconds);
   const opened = await io.withSpinner(`Asking for a grant on ${request.target}`, () => open({}).catch(pendingOf));
   if (!('requestId' in opened)) return opened;
   const { requestId: id, error } = opened;

@@ -12,14 +12,14 @@ export type Context = {
   config(): Promise<ClientConfig>;
   /** The relay's API as the person who is logged in. Fails with `login-required` on the first call that needs it. */
   relay(): Promise<RelayClient>;
-  /** Aborted with reason 'SIGINT' or 'SIGTERM'. Calling it replaces the default death by signal. */
-  stopSignal(): AbortSignal;
+  /** Aborted with reason 'SIGINT', 'SIGTERM' or 'SIGHUP'; `onHangup` takes the last. Calling it replaces the death by signal. */
+  stopSignal(onHangup?: () => void): AbortSignal;
 };
 
 /** Commands of rooms that the CLI may not import; `bin/` hands them in. */
 export type ExtraCommands = readonly ((context: Context) => Command)[];
 
-export function createContext(io: Io, flags: GlobalFlags, stopSignal: () => AbortSignal): Context {
+export function createContext(io: Io, flags: GlobalFlags, stopSignal: Context['stopSignal']): Context {
   let config: Promise<ClientConfig> | undefined;
   let relay: Promise<RelayClient> | undefined;
   const context: Context = {

@@ -67,7 +67,8 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
       // ora never returns on a terminal that reports no width.
       if (!isInteractive || !(stderr.columns > 0)) return work(() => undefined);
       const { default: ora } = await import('ora');
-      const spinner = ora({ text, stream: stderr }).start();
+      // Without discardStdin: it changes the mode of the terminal, and a job in the background is stopped for that.
+      const spinner = ora({ text, stream: stderr, discardStdin: false }).start();
       try {
         return await work((changed) => (spinner.text = changed));
       } finally {

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { version } from '../../package.json';
 import { GateError } from '../errors/errors.ts';
 import { approveCommand } from './commands/approve.ts';
+import { auditCommand } from './commands/audit.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { connectCommand } from './commands/connect.ts';
@@ -19,7 +20,7 @@ import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
 import { whoamiCommand } from './commands/whoami.ts';
 import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
-import { ExitCode } from './exit-code.ts';
+import { ExitCode, exitOfSignal } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
 import { withNameMemory } from './name-memory.ts';
 
@@ -28,7 +29,7 @@ export type MainOptions = {
   readonly argv: readonly string[];
   readonly streams: IoStreams;
   readonly extraCommands: ExtraCommands;
-  readonly stopSignal: () => AbortSignal;
+  readonly stopSignal: Context['stopSignal'];
 };
 
 /** Runs one command line to its end and returns the exit code. */
@@ -44,7 +45,10 @@ export async function main(options: MainOptions): Promise<number> {
     await program.parseAsync(options.argv, { from: 'user' });
     return 0;
   } catch (error) {
-    return report(error, io, options.streams.stderr);
+    const exitCode = report(error, io, options.streams.stderr);
+    const { aborted, reason } = options.stopSignal();
+    // What fails after a signal fails because of it; a bug is one all the same.
+    return aborted && error instanceof GateError ? exitOfSignal(reason).exitCode : exitCode;
   }
 }
 
@@ -71,6 +75,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     denyCommand,
     grantsCommand,
     sessionsCommand,
+    auditCommand,
     policyCommand,
     doctorCommand,
     configCommand,

@@ -132,7 +132,7 @@ async function checkRelayHttp(facts: Facts): Promise<Finding> {
   return ok(`gate relay ${info.version}, logins at ${info.issuer}`);
 }
 
-const Readiness = z.object({ ready: z.boolean(), checks: z.record(z.string(), z.boolean()) });
+const Readiness = z.object({ ready: z.boolean(), checks: z.record(z.string(), z.boolean()), policyError: z.optional(z.string()) });
 
 async function checkReady(facts: Facts): Promise<Finding> {
   const { status, text } = await fetchText(relay, `${relayUrl(facts)}/readyz`, facts);
@@ -140,7 +140,10 @@ async function checkReady(facts: Facts): Promise<Finding> {
   if (!answer.success) {
     return failed('protocol-violation', `/readyz answers ${status}, and not as a gate relay does`, 'A proxy in between may have answered; ask whoever runs the relay.');
   }
-  const { ready, checks } = answer.data;
+  const { ready, checks, policyError } = answer.data;
+  if (ready && policyError !== undefined) {
+    return warning(`the relay takes sessions under an older policy: ${policyError}`, 'Whoever keeps the policy should mend the file.');
+  }
   if (ready) return ok('the relay takes sessions');
   const fix = 'Try again in a moment, then tell whoever runs the relay; its log says more.';
   if (checks['serving'] === false) return failed('relay-stopping', 'the relay is stopping', fix);

@@ -1,5 +1,6 @@
 /** One connection of a local client, pumped through a tunnel of its own, and told why where that cannot be. */
 import type { Duplex } from 'node:stream';
+import { parseTunnelNews, type TunnelNews } from '../api/api.ts';
 import { ERRORS, GateError, messageOf } from '../errors/errors.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
 import { decodeStartupPacket, startupLengthMax } from '../pgwire/frontend.ts';
@@ -27,6 +28,8 @@ export type ConnectionOptions = {
    * 0 where the client was turned away here. `isRelayAway`: it is worth trying again later.
    */
   readonly onBroken: (reason: string, code: number, isRelayAway: boolean) => void;
+  /** A statement of some connection waits for approval; called again and again while it does. */
+  readonly onNews?: (news: TunnelNews) => void;
   /** A tunnel is open: the relay is there. */
   readonly onOpen?: () => void;
 };
@@ -63,6 +66,10 @@ async function pump(stream: Duplex, options: ConnectionOptions, signal: AbortSig
       onData: (bytes) => {
         border.push(bytes);
         if (!stream.write(bytes)) tunnel?.pause();
+      },
+      onNews: (text) => {
+        const news = parseTunnelNews(text);
+        if (news !== undefined) options.onNews?.(news);
       },
       onDrain: () => stream.resume(),
       onClose: (code, reason) => {

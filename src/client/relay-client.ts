@@ -71,6 +71,8 @@ export interface RelayClient {
   session(id: string): Promise<SessionSummary>;
   /** The record of a session in order, read as fast as it is consumed. */
   entries(id: string): AsyncIterable<AuditEntry>;
+  /** What people decided beside the sessions, in order. Fails with `denied` for all but auditors. */
+  decisions(): AsyncIterable<AuditEntry>;
   /** What policy says to a text, without running it. */
   explain(request: ExplainRequest): Promise<ExplainAnswer>;
   /** For the tunnel's Authorization header: fresh for at least 60 s, wherever the login can be renewed. */
@@ -121,6 +123,7 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     },
     session: (id) => get(sessionPath(id), SessionSummary),
     entries: (id) => readEntries(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }),
+    decisions: () => readEntries(tokens, { relay, method: 'GET', path: '/v1/decisions' }),
     explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
     accessToken: () => tokens.current(),
   };

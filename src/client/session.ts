@@ -13,10 +13,12 @@ export type TimedSession = OpenSession & {
   readonly deadline: Date;
 };
 
+/** `waitSeconds`: how long held statements may wait for approval; 0 not at all, undefined as long as policy lets them. */
 export async function openSession(
   relay: RelayClient,
   command: 'connect' | 'exec',
   request: GrantRequest,
+  waitSeconds?: number,
 ): Promise<TimedSession> {
   const grant = await relay.createGrant(request);
   const deadline = new Date(Date.now() + Date.parse(grant.expiresAt) - Date.parse(grant.createdAt));
@@ -25,6 +27,7 @@ export async function openSession(
     grant: grant.id,
     verifier: createVerifier(password, randomBytes(16)),
     command,
+    ...(waitSeconds !== undefined && { waitSeconds }),
   });
   return { ...session, password, deadline };
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { serialize } from 'pg-protocol';
 import type { BackendKeyDataMessage, BackendMessage, DatabaseError, NoticeMessage } from 'pg-protocol/dist/messages.js';
 import { Parser } from 'pg-protocol/dist/parser.js';
+import { parseTunnelNews, type TunnelNews } from '../api/api.ts';
 import { ERRORS, GateError, messageOf, type ErrorCode } from '../errors/errors.ts';
 import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
@@ -25,13 +26,17 @@ export class SqlConnection {
   private constructor() {}
 
   /** Fails as `openTunnel` does. */
-  static async open(request: TunnelRequest): Promise<SqlConnection> {
+  static async open(request: TunnelRequest, onNews?: (news: TunnelNews) => void): Promise<SqlConnection> {
     const connection = new SqlConnection();
     connection.#tunnel = await openTunnel(request, {
       onData: (bytes) => {
         connection.#chunks.push(bytes);
         connection.#tunnel?.pause();
         connection.#wake();
+      },
+      onNews: (text) => {
+        const news = parseTunnelNews(text);
+        if (news !== undefined) onNews?.(news);
       },
       onDrain: () => undefined,
       onClose: (code, reason) => {

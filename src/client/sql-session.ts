@@ -10,6 +10,7 @@ import type {
   ReadyForQueryMessage,
   RowDescriptionMessage,
 } from 'pg-protocol/dist/messages.js';
+import type { TunnelNews } from '../api/api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { OpenSession } from './session.ts';
 import { errorOf, isFatal, logIn, SqlConnection, unexpected, type CancelKey } from './sql-connection.ts';
@@ -33,6 +34,8 @@ export type SqlHandlers = {
   readonly copyData: (pieces: readonly Buffer[]) => Promise<void>;
   /** A statement is done; the tag is PostgreSQL's, as in `INSERT 0 1`. */
   readonly complete: (tag: string) => Promise<void>;
+  /** The statement waits for approval; called again and again while it does. A notice says the same. */
+  readonly held?: (news: TunnelNews) => void;
   /** A notice as psql prints it. */
   readonly notice: (text: string) => void;
 };
@@ -80,8 +83,8 @@ export async function runSql(request: SqlRequest): Promise<number> {
   }
 }
 
-async function openConnection({ relay, session, accessToken }: SqlRequest): Promise<SqlConnection> {
-  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken() });
+async function openConnection({ relay, session, accessToken, handlers }: SqlRequest): Promise<SqlConnection> {
+  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken() }, handlers.held);
 }
 
 /** A cancel request travels on a connection of its own, which the server closes without an answer. */
@@ -151,6 +154,7 @@ class QueryRun {
         this.#statements++;
         return this.#handOn(() => handlers.complete((message as CommandCompleteMessage).text));
       case 'notice':
+        if (handlers.held !== undefined && (message as NoticeMessage).routine === 'approval-pending') return;
         return handlers.notice(formatNotice(message as NoticeMessage));
       case 'error':
         this.#failure ??= errorOf(message, this.#request.sql);

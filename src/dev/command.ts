@@ -3,6 +3,7 @@ import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { ClientConfig } from '../client/config.ts';
 import { GateError } from '../errors/errors.ts';
 import { DEMO_ACCOUNTS } from './accounts.ts';
+import { findDatabasePassword } from './config.ts';
 import type { Stack, StackOptions } from './stack.ts';
 
 /** What these commands need of the command line's context. */
@@ -35,7 +36,7 @@ export function devCommand(context: DevContext): Command {
     )
     .option('--state <dir>', 'keep database, keys and recordings here between runs')
     .option('--port <n>', 'port of the relay', parsePort)
-    .option('--target <name=dsn>', 'add a database of your own (repeatable)', collectTarget, [])
+    .option('--target <name=dsn>', 'add a database of your own (repeatable); without a password in it, PGPASSWORD is taken', collectTarget, [])
     .option('--policy <file>', "use this policy in place of the demo's")
     .action((flags: DevFlags) => runDev(context, flags))
     .addCommand(devLoginCommand(context))
@@ -154,8 +155,9 @@ function thisProgram(): [string, ...string[]] {
 }
 
 function toOptions({ state, port, target, policy }: DevFlags): Omit<StackOptions, 'program'> {
+  const password = findDatabasePassword();
   return {
-    targets: target,
+    targets: target.map((added) => ({ ...added, ...(password !== undefined && { password }) })),
     ...(state !== undefined && { stateDirectory: state }),
     ...(port !== undefined && { port }),
     ...(policy !== undefined && { policyFile: policy }),

@@ -1,4 +1,4 @@
-/** What the demo and the test stack take from the environment: programs on PATH, and what children inherit. */
+/** What the demo and the test stack take from the environment: programs on PATH, and what children inherit, a password. */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
@@ -13,6 +13,11 @@ export function findOnPath(program: string): string | undefined {
       return false;
     }
   });
+}
+
+/** libpq's variable: the password of a database of the caller's own, which has no place on a command line. */
+export function findDatabasePassword(): string | undefined {
+  return process.env['PGPASSWORD'];
 }
 
 /** The caller's environment without its own settings of gate and libpq, which would reach into the demo. */

@@ -1,10 +1,10 @@
 /** The files that a demo stack lives from: relay.yaml, policy.yaml, passwords, and the ports of the last run. */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import * as z from 'zod/mini';
-import { GateError } from '../errors/errors.ts';
+import { GateError, messageOf } from '../errors/errors.ts';
 import { statementKinds } from '../sql/kind.ts';
 
 export type DemoTarget = {
@@ -37,10 +37,16 @@ const TARGET_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 export async function makeStateDirectory(path: string): Promise<string> {
   const directory = resolve(path);
   const mode = process.getuid?.() === 0 ? 0o711 : 0o700;
-  await mkdir(directory, { recursive: true, mode });
-  if (!(await stat(directory)).isDirectory()) throw new GateError('usage', `${directory} is not a directory.`);
-  if (mode === 0o711) await chmod(directory, mode);
-  await mkdir(join(directory, 'secrets'), { recursive: true, mode: 0o700 });
+  try {
+    await mkdir(directory, { recursive: true, mode });
+    if (mode === 0o711) await chmod(directory, mode);
+    await mkdir(join(directory, 'secrets'), { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new GateError('usage', `${directory} cannot hold the state: ${messageOf(error)}`, {
+      hint: 'Name a directory that is yours, or one to make, with --state.',
+      cause: error,
+    });
+  }
   return directory;
 }
 
@@ -57,8 +63,11 @@ export async function saveRemembered(directory: string, remembered: Remembered):
   await replaceFile(join(directory, 'dev.json'), `${JSON.stringify(remembered, null, 2)}\n`);
 }
 
+/** A database that somebody adds; `password` serves where the DSN holds none. */
+export type AddedTarget = { readonly name: string; readonly dsn: string; readonly password?: string };
+
 /** NAME=DSN of `--target`. Fails with `usage`, never repeating the DSN, which may hold a password. */
-export function parseTarget({ name, dsn }: { name: string; dsn: string }): DemoTarget {
+export function parseTarget({ name, dsn, password: passwordBeside = '' }: AddedTarget): DemoTarget {
   if (!TARGET_NAME.test(name)) {
     throw new GateError('usage', `${JSON.stringify(name)} is not a name for a target.`, {
       hint: 'Use lower-case letters, digits, ".", "_" and "-": --target my-db=postgres://user@host/database',
@@ -73,7 +82,7 @@ export function parseTarget({ name, dsn }: { name: string; dsn: string }): DemoT
   const user = decodeURIComponent(url.username);
   if (user === '') throw new GateError('usage', `The URL of the target ${name} names no user.`);
   const host = url.hostname.replace(/^\[|\]$/g, '');
-  const password = decodeURIComponent(url.password);
+  const password = decodeURIComponent(url.password) || passwordBeside;
   const caFile = url.searchParams.get('sslrootcert');
   return {
     name,
@@ -142,14 +151,31 @@ export async function writePolicyFile(
   directory: string,
   options: { targets: readonly DemoTarget[]; lastHash: string | undefined },
 ): Promise<string> {
+  const approval = { by: ['dbas'], within: '10m' };
   const roles = {
-    engineer: { groups: ['engineering'], allow: ['read', 'write'], require: ['reason'], maxDuration: '8h' },
+    engineer: {
+      groups: ['engineering'],
+      allow: ['read', 'write'],
+      require: ['reason'],
+      maxDuration: '8h',
+      rules: [
+        {
+          name: 'many-rows',
+          effect: 'hold',
+          commands: ['UPDATE', 'DELETE', 'MERGE', 'TRUNCATE'],
+          bounded: false,
+          reason: 'it may change every row of the table',
+          approval,
+        },
+      ],
+    },
     dba: { groups: ['dba'], allow: [...statementKinds], require: ['reason'], maxDuration: '1h' },
     reader: { groups: ['operations'], allow: ['read'], maxDuration: '8h' },
-    admin: { groups: ['engineering'], allow: [...statementKinds], require: ['reason'], approval: { by: ['dbas'] }, maxDuration: '1h' },
+    admin: { groups: ['engineering'], allow: [...statementKinds], require: ['reason'], approval, maxDuration: '1h' },
   };
   const targets = Object.fromEntries(options.targets.map(({ name }) => [name, { roles }]));
-  const text = `# Who may do what. Edit it and restart gate dev; an edited file is kept.\n${stringify(
+  const text = `# Who may do what. Edit it: the relay takes it up at once, and gate dev keeps an edited file.
+${stringify(
     { auditors: ['audit'], administrators: ['operations'], approvers: { dbas: { groups: ['dba'] } }, targets },
     { aliasDuplicateObjects: false },
   )}`;

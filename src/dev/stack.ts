@@ -16,6 +16,7 @@ import {
   saveRemembered,
   writePolicyFile,
   writeRelayFile,
+  type AddedTarget,
   type DemoTarget,
   type Remembered,
 } from './stack-files.ts';
@@ -29,7 +30,7 @@ export type StackOptions = {
   /** Of the relay. Must be free. Default: the last one on this state directory, else any. */
   readonly port?: number;
   /** More databases, with the roles of the demo. */
-  readonly targets?: readonly { readonly name: string; readonly dsn: string }[];
+  readonly targets?: readonly AddedTarget[];
   /** Replaces the demo's policy. */
   readonly policyFile?: string;
   /** A server that is there already; it is not stopped with the stack. */

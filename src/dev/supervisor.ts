@@ -1,17 +1,21 @@
 /** Keeps the relay's process running: waits for its ready line, keeps its log, starts it again when it dies. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod/mini';
-import { GateError } from '../errors/errors.ts';
+import { GateError, isErrorCode } from '../errors/errors.ts';
 import { lastLines } from './log-tail.ts';
 
 const ReadyEvent = z.object({ event: z.literal('ready'), url: z.string(), port: z.number(), pid: z.number() });
 /** What the child says on stdout, as one line of JSON, when it serves. */
 export type ReadyEvent = z.infer<typeof ReadyEvent>;
+
+const EndingError = z.object({
+  error: z.object({ code: z.string(), message: z.string(), hint: z.optional(z.string()) }),
+});
 
 export type ChildExit = {
   readonly code: number | null;
@@ -42,13 +46,15 @@ export class Supervisor {
   #ready: Promise<ReadyEvent>;
   #isWanted = true;
   #restarts = 0;
+  /** Where the latest child's part of the log begins. */
+  #logStart = 0;
 
   private constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#ready = this.#launch();
   }
 
-  /** Resolves when the child serves. Fails with `relay-unreachable` and the end of its log when it never does. */
+  /** Resolves when the child serves. Fails with the error that it ended with, or `relay-unreachable` and the end of its log. */
   static async start(options: SupervisorOptions): Promise<Supervisor> {
     const supervisor = new Supervisor(options);
     try {
@@ -99,6 +105,7 @@ export class Supervisor {
     const log = openSync(this.#options.logFile, 'a', 0o600);
     let child: ChildProcess;
     try {
+      this.#logStart = fstatSync(log).size;
       // In a session of its own: Ctrl-C in a terminal is for us, and we stop it in order.
       child = spawn(program, words, { stdio: ['pipe', 'pipe', log], detached: true });
     } finally {
@@ -143,7 +150,9 @@ export class Supervisor {
   }
 
   async #failure(reason: string): Promise<GateError> {
-    const log = await readFile(this.#options.logFile, 'utf8').catch(() => '');
+    const log = (await readFile(this.#options.logFile).catch(() => Buffer.alloc(0))).toString('utf8', this.#logStart);
+    const said = parseError(log.trimEnd().split('\n').at(-1) ?? '');
+    if (said !== undefined) return said;
     return new GateError('relay-unreachable', `The relay did not start: ${reason}. ${lastLines(log)}`.trim());
   }
 
@@ -177,9 +186,19 @@ function hasEnded(child: ChildProcess): boolean {
   return child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
 }
 
+/** A child that knows why it cannot serve says so as `--json` has it; the user reads it as if we had said it. */
+function parseError(line: string): GateError | undefined {
+  const { code = '', message = '', hint } = parseJson(EndingError, line)?.error ?? {};
+  return isErrorCode(code) ? new GateError(code, message, hint === undefined ? {} : { hint }) : undefined;
+}
+
 function parseReady(line: string): ReadyEvent | undefined {
+  return parseJson(ReadyEvent, line);
+}
+
+function parseJson<T>(schema: z.ZodMiniType<T>, line: string): T | undefined {
   try {
-    return ReadyEvent.safeParse(JSON.parse(line)).data;
+    return schema.safeParse(JSON.parse(line)).data;
   } catch {
     return undefined;
   }

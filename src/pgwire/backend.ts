@@ -54,8 +54,9 @@ export function encodeGateError(error: GateError, severity: 'ERROR' | 'FATAL', p
   });
 }
 
-function detailOf({ rule, requestId }: GateError): string | undefined {
-  const lines = [rule && `Rule: ${rule}`, requestId && `Request: ${requestId}`].filter(Boolean);
+/** That a text is not SQL is no rule of gate's: it is said as the server says it. */
+function detailOf({ code, rule, requestId }: GateError): string | undefined {
+  const lines = [code !== 'sql-error' && rule && `Rule: ${rule}`, requestId && `Request: ${requestId}`].filter(Boolean);
   return lines.length === 0 ? undefined : lines.join('\n');
 }
 

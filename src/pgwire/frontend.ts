@@ -47,10 +47,12 @@ export type BoundValue = null | { readonly format: 'text' | 'binary'; readonly b
 
 export type FrontendMessage =
   | { readonly type: 'Query'; readonly sql: string }
-  | { readonly type: 'Parse'; readonly name: string; readonly sql: string }
+  /** `parameterTypes`: OIDs as declared; 0 leaves one to the server. */
+  | { readonly type: 'Parse'; readonly name: string; readonly sql: string; readonly parameterTypes: readonly number[] }
   | { readonly type: 'Bind'; readonly portal: string; readonly statement: string; readonly values: readonly BoundValue[] }
   | { readonly type: 'Describe' | 'Close'; readonly of: 'statement' | 'portal'; readonly name: string }
-  | { readonly type: 'Execute'; readonly portal: string }
+  /** `rowsMax` 0: all. */
+  | { readonly type: 'Execute'; readonly portal: string; readonly rowsMax: number }
   | { readonly type: 'Sync' | 'Flush' | 'CopyDone' | 'CopyFail' | 'Terminate' | 'FunctionCall' };
 
 /** Decodes one message of a client that is past start-up. Unknown types are protocol violations. */
@@ -76,8 +78,7 @@ function decodeBody(type: string, reader: ByteReader): FrontendMessage {
       return { type: 'Close', ...decodeReference(reader) };
     case 'E': {
       const portal = reader.string();
-      reader.int32();
-      return { type: 'Execute', portal };
+      return { type: 'Execute', portal, rowsMax: Math.max(0, reader.int32()) };
     }
     case 'S':
       return { type: 'Sync' };
@@ -99,8 +100,9 @@ function decodeBody(type: string, reader: ByteReader): FrontendMessage {
 function decodeParse(reader: ByteReader): FrontendMessage {
   const name = reader.string();
   const sql = reader.string();
-  reader.take(4 * reader.uint16());
-  return { type: 'Parse', name, sql };
+  const types = reader.take(4 * reader.uint16());
+  const parameterTypes = Array.from({ length: types.length / 4 }, (_, index) => types.readUInt32BE(4 * index));
+  return { type: 'Parse', name, sql, parameterTypes };
 }
 
 function decodeBind(reader: ByteReader): FrontendMessage {
@@ -147,6 +149,19 @@ export function encodeQuery(sql: string): Buffer {
 /** A Parse without declared parameter types. */
 export function encodeParse(name: string, sql: string): Buffer {
   return encodeMessage('P', cstring(name), cstring(sql), int16(0));
+}
+
+/** Bind of the unnamed statement to the unnamed portal, without parameters, results as text; and its description. */
+export function encodeBindAndDescribe(): Buffer {
+  return Buffer.concat([
+    encodeMessage('B', cstring(''), cstring(''), int16(0), int16(0), int16(0)),
+    encodeMessage('D', Buffer.from('P'), cstring('')),
+  ]);
+}
+
+/** Execute; `rowsMax` 0 asks for all rows. */
+export function encodeExecute(portal: string, rowsMax: number): Buffer {
+  return encodeMessage('E', cstring(portal), int32(rowsMax));
 }
 
 /** A start-up packet of protocol 3.`minor`. */

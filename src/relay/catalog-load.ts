@@ -13,7 +13,7 @@ import {
   type RelationKind,
 } from '../sql/catalog.ts';
 import { runsText } from '../sql/functions.ts';
-import type { CatalogConnection, Row } from './catalog-connection.ts';
+import type { SideConnection, Row } from './side-connection.ts';
 import * as queries from './catalog-queries.ts';
 
 const kinds: Readonly<Record<string, RelationKind>> = {
@@ -38,7 +38,7 @@ type Draft = Omit<CatalogRelation, 'keys' | 'ruleEvents'> & {
 };
 
 /** All or nothing: what cannot be read fails the load. The connection stands outside a transaction before and after. */
-export async function loadCatalog(connection: CatalogConnection): Promise<Catalog> {
+export async function loadCatalog(connection: SideConnection): Promise<Catalog> {
   await connection.rows('begin isolation level repeatable read read only');
   try {
     return new Catalog(await new Loader(connection).load());
@@ -48,12 +48,12 @@ export async function loadCatalog(connection: CatalogConnection): Promise<Catalo
 }
 
 class Loader {
-  readonly #connection: CatalogConnection;
+  readonly #connection: SideConnection;
   readonly #relations = new Map<number, Draft>();
   /** Names that many relations share are one object. */
   readonly #names = new Map<string, QualifiedName>();
 
-  constructor(connection: CatalogConnection) {
+  constructor(connection: SideConnection) {
     this.#connection = connection;
   }
 

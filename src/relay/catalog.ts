@@ -2,7 +2,7 @@
 import { messageOf } from '../errors/errors.ts';
 import type { Catalog } from '../sql/catalog.ts';
 import { parseSearchPath } from '../sql/search-path.ts';
-import { CatalogConnection } from './catalog-connection.ts';
+import { SideConnection } from './side-connection.ts';
 import { loadCatalog } from './catalog-load.ts';
 import { epoch, session } from './catalog-queries.ts';
 import type { Target } from './config.ts';
@@ -20,7 +20,7 @@ const lingerMs = 30_000;
 export class CatalogWatch {
   readonly #target: Target;
   readonly #onError: (error: unknown) => void;
-  #connection: CatalogConnection | undefined;
+  #connection: SideConnection | undefined;
   #current: Catalog | undefined;
   #epoch: { readonly lasting?: string | undefined; readonly temporary?: string | undefined } = {};
   #serverMajor: number | undefined;
@@ -140,9 +140,9 @@ export class CatalogWatch {
     }
   }
 
-  async #connect(): Promise<CatalogConnection> {
+  async #connect(): Promise<SideConnection> {
     if (this.#connection?.isBroken === false) return this.#connection;
-    const connection = await CatalogConnection.open(this.#target);
+    const connection = await SideConnection.open(this.#target);
     this.#connection = connection;
     this.#serverMajor = connection.serverMajor;
     const [row] = await connection.rows(session);

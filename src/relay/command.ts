@@ -9,7 +9,7 @@ export type RelayContext = {
     say(line: string): void;
     warn(line: string): void;
   };
-  stopSignal(): AbortSignal;
+  stopSignal(onHangup?: () => void): AbortSignal;
 };
 
 type Flags = { readonly config: string; readonly logLevel: string; readonly watchStdin?: boolean };
@@ -39,14 +39,20 @@ export async function runRelay(context: RelayContext, flags: Flags): Promise<voi
   const log = createRelayLog(flags.logLevel);
   for (const warning of config.warnings) log.warn(warning);
   const relay = await startRelay(config, log);
-  const signal = context.stopSignal();
-  log.info({ url: relay.url, targets: [...config.targets.keys()] }, 'relay serves');
-  if (context.io.json) await context.io.writeJson({ event: 'ready', url: relay.url, port: relay.port, pid: process.pid });
-  else context.io.say(`The relay serves at ${relay.url}. Stop it with Ctrl-C.`);
-  const reason = await stopped(signal, flags.watchStdin === true);
-  log.info({ reason }, 'relay stops');
-  await relay.stop();
-  log.info('relay stopped');
+  const signal = context.stopSignal(() => void relay.reloadPolicy());
+  // Also when whoever started it has gone before it could be told: nobody would stop it later.
+  try {
+    log.info({ url: relay.url, targets: [...config.targets.keys()] }, 'relay serves');
+    if (context.io.json) await context.io.writeJson({ event: 'ready', url: relay.url, port: relay.port, pid: process.pid });
+    else context.io.say(`The relay serves at ${relay.url}. Stop it with Ctrl-C.`);
+    const reason = await stopped(signal, flags.watchStdin === true);
+    log.info({ reason }, 'relay stops');
+  } finally {
+    await relay.stop();
+    log.info('relay stopped');
+    // While it is open and read, it keeps the process.
+    if (flags.watchStdin) process.stdin.destroy();
+  }
 }
 
 function stopped(signal: AbortSignal, watchStdin: boolean): Promise<string> {

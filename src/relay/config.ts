@@ -76,6 +76,8 @@ export type RelayConfig = {
     readonly groupsMaxAge: number;
   };
   readonly targets: ReadonlyMap<string, Target>;
+  readonly policyFile: string;
+  /** As the file was when the configuration was loaded. */
   readonly policy: Policy;
   readonly notifications: readonly Sink[];
   /** What works but should be looked at, for `gate relay check` and the log. */
@@ -101,6 +103,7 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     stateDirectory: resolve(base, config.stateDirectory),
     issuer: { ...omitUndefined(issuer), url: checkIssuerUrl(issuer.url) },
     targets,
+    policyFile,
     policy,
     notifications,
     warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...sinkWarningsOf(notifications, targets)],

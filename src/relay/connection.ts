@@ -8,12 +8,18 @@ import {
   encodeParameterStatus,
   encodeReadyForQuery,
 } from '../pgwire/backend.ts';
+import { grammarFor, type Grammar } from '../sql/parser.ts';
+import { describeApprovers } from '../policy/vote.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
+import { Admission } from './admission.ts';
 import { Gatekeeper } from './gatekeeper.ts';
 import { authenticate, ByteQueue, clientSettings, readStartup, upstreamParameters, type Handshake } from './handshake.ts';
+import { Holds } from './holds.ts';
+import { inspect } from './inspect.ts';
 import type { LiveSession, SessionConnection } from './live-session.ts';
 import { Pending, type Run } from './pending.ts';
 import { Rows } from './rows.ts';
+import { SettingsWatch } from './settings-watch.ts';
 import { Statements } from './statements.ts';
 import { openUpstream, requestCancel, type Upstream } from './upstream.ts';
 
@@ -114,9 +120,11 @@ export class Connection implements SessionConnection {
     checkLogin(session, parameters);
     const applicationName = parameters.get('application_name');
     const settings = clientSettings(parameters);
+    const { isReadOnly, statementTimeoutMs } = session.limits;
     const startup = upstreamParameters(settings, {
       applicationName: `gate/${session.id} ${session.grant.principal.name}`.slice(0, 63),
-      isReadOnly: session.isReadOnly,
+      isReadOnly,
+      ...(statementTimeoutMs !== undefined && { statementTimeoutMs }),
     });
     const nonce = randomBytes(18).toString('base64');
     const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
@@ -127,6 +135,7 @@ export class Connection implements SessionConnection {
       return;
     }
     this.#upstream = upstream;
+    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.useCatalog()]);
     this.#number = session.journal.nextConnection();
     await session.journal.record([
       {
@@ -143,7 +152,7 @@ export class Connection implements SessionConnection {
     const cancelTarget = { session: session.id, cancel: () => this.#cancel() };
     const { pid, key } = session.cancelKeys.issue(cancelTarget, upstream.pid, protocolMinor);
     this.#cancelPid = pid;
-    this.#startPumps(upstream);
+    this.#startPumps(upstream, settings, isReadOnly);
     const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
     this.#write(Buffer.concat([lastMessage, authenticationOk, ...greeting, encodeBackendKeyData(pid, key), encodeReadyForQuery('I')]));
     // A server that went away while the connection was being recorded has said so before anybody listened.
@@ -152,19 +161,47 @@ export class Connection implements SessionConnection {
     if (this.#queue.rest.length > 0) this.#statements?.push(this.#queue.rest);
   }
 
-  #startPumps(upstream: Upstream): void {
-    const { journal, grant, policy, parser } = this.#session;
+  #startPumps(upstream: Upstream, asked: Readonly<Record<string, string>>, isReadOnly: boolean): void {
+    const session = this.#session;
+    const { journal, grant, policy, parser } = session;
     const connection = this.#number;
     const pending = new Pending((run) => journal.noteOutcome(connection, run, run.sqlstate === undefined ? 'skipped' : 'error'));
+    const rows = new Rows({ connection, pending, journal, isReadOnly, write: (bytes) => this.#write(bytes) });
+    const settings = new SettingsWatch({
+      watch: session.catalog,
+      onLookUp: () => void session.useCatalog(),
+      startupSearchPath: asked['search_path'],
+      connection: `${session.id}/${connection}`,
+    });
+    const inspected = { backendPid: upstream.pid, settings: asked };
+    const holds = new Holds({
+      session: session.id,
+      grant,
+      connection,
+      journal,
+      desk: session.desk,
+      describeApprovers: (by) => describeApprovers(policy(), by),
+      waitSeconds: session.waitSeconds,
+      inspect: (held) => inspect(session.target, { ...held, ...inspected }),
+      tell: (message, news) => {
+        rows.insert(message);
+        this.#tunnel().tell(news);
+      },
+    });
+    const { name, description } = session.target;
+    const target = { name, ...(description !== undefined && { description }) };
+    const gatekeeper = new Gatekeeper({ grant, target, policy, parser, grammar: grammarOf(upstream), pending, settings, holds });
     this.#pending = pending;
-    this.#rows = new Rows({ connection, pending, journal, write: (bytes) => this.#write(bytes) });
+    this.#rows = rows;
     this.#statements = new Statements({
       connection,
       pending,
       journal,
-      gatekeeper: new Gatekeeper({ grant, policy, parser, pending }),
+      admission: new Admission({ connection, pending, journal, gatekeeper, settings, policyDigest: () => policy().digest }),
+      holds,
       write: (bytes) => upstream.socket.write(bytes),
       drained: () => new Promise((resolve) => (this.#wakeDrained = resolve)),
+      cancelRunning: () => this.#cancelRunning(upstream),
       cancelling: () => this.#cancelling,
       pauseClient: () => this.#tunnel().pause(),
       resumeClient: () => this.#tunnel().resume(),
@@ -209,6 +246,11 @@ export class Connection implements SessionConnection {
     const forwarded = upstream !== undefined && this.#pending?.running !== undefined;
     void this.#session.journal.note({ kind: 'cancel', connection: this.#number, forwarded });
     if (!forwarded) return void this.#statements?.cancelUnsent();
+    this.#cancelRunning(upstream);
+  }
+
+  /** What comes later is held back until the server has taken the request. */
+  #cancelRunning(upstream: Upstream): void {
     const request = requestCancel(this.#session.target, upstream.pid, upstream.key).catch((error: unknown) => {
       this.#session.log.warn({ session: this.#session.id, reason: messageOf(error) }, 'cancel did not reach the database');
     });
@@ -286,6 +328,11 @@ export class Connection implements SessionConnection {
 function stateAtEnd(run: Run, hasSeenFatal: boolean): 'error' | 'skipped' | 'unknown' {
   if (run.sqlstate !== undefined) return 'error';
   return hasSeenFatal ? 'skipped' : 'unknown';
+}
+
+/** Fails with `not-supported` for a server whose grammar is not known. */
+function grammarOf({ parameters }: Upstream): Grammar {
+  return grammarFor(Number.parseInt(parameters.get('server_version') ?? '', 10));
 }
 
 function checkLogin(session: LiveSession, parameters: ReadonlyMap<string, string>): void {

@@ -1,18 +1,35 @@
 /** What a text or a prepared name means in this session, and whether it may run now. */
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
-import { decide, type Decision } from '../policy/decide.ts';
-import { factsOfKinds } from '../policy/kinds-only.ts';
+import { decide, type Decision, type TargetFacts } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { BoundValue } from '../pgwire/frontend.ts';
+import type { StatementFacts } from '../sql/facts.ts';
+import type { Grammar, ParsedSql } from '../sql/parser.ts';
+import { resolveFacts } from '../sql/resolve.ts';
 import type { StatementKind } from '../sql/kind.ts';
-import type { ParsedSql } from '../sql/parser.ts';
+import type { SettingChange, StatementOutline } from '../sql/outline.ts';
 import { cutAtSecret } from '../sql/secrets.ts';
+import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
+import type { Holds, Held } from './holds.ts';
+import { recordedParameters } from './journal.ts';
 import type { StatementParser } from './parsing.ts';
-import type { Pending, Portal, Prepared } from './pending.ts';
+import { uncountable } from './refusal.ts';
+import { isCountable } from './row-limit.ts';
+import type { Approved, Pending, Portal, Prepared } from './pending.ts';
+import type { SettingsWatch } from './settings-watch.ts';
 
 /** A decision with what is recorded of the statement; a refusal carries the error that the client gets. */
 export type Verdict =
-  | { readonly ok: true; readonly prepared: Prepared; readonly decision: Decision }
+  | {
+      readonly ok: true;
+      readonly prepared: Prepared;
+      readonly decision: Decision;
+      readonly facts: readonly StatementFacts[];
+      /** Of the settings, by whatever the text runs. */
+      readonly changes: readonly SettingChange[];
+      readonly approved?: Approved;
+    }
   | {
       readonly ok: false;
       readonly prepared: Prepared;
@@ -20,12 +37,26 @@ export type Verdict =
       readonly error: GateError;
       readonly position?: number;
     };
+export type Allowed = Extract<Verdict, { ok: true }>;
+
+export type Examined = {
+  readonly sql: string;
+  /** Type OIDs that Parse declares. */
+  readonly parameterTypes: readonly number[];
+  readonly segment: number;
+  readonly stopped: () => Promise<never>;
+};
 
 export type GatekeeperOptions = {
   readonly grant: Grant;
+  readonly target: TargetFacts;
   readonly policy: () => Policy;
   readonly parser: StatementParser;
+  /** Of the server. */
+  readonly grammar: Grammar;
   readonly pending: Pending;
+  readonly settings: SettingsWatch;
+  readonly holds: Holds;
 };
 
 /** Of a text that could not be examined this much is recorded. */
@@ -39,42 +70,43 @@ export class Gatekeeper {
   }
 
   /** Decides on a whole text before any of it is sent. A wait ends with what `stopped` rejects with. */
-  async examine(sql: string, segment: number, stopped: () => Promise<never>): Promise<Verdict> {
+  async examine({ sql, parameterTypes, segment, stopped }: Examined): Promise<Verdict> {
     let parsed: ParsedSql;
     try {
-      const parsing = this.#options.parser.parse(sql);
+      const parsing = this.#options.parser.parse(sql, this.#options.grammar);
       parsed = parsing instanceof Promise ? await Promise.race([parsing, stopped()]) : parsing;
     } catch (error) {
       if (!(error instanceof GateError)) throw error;
       const start = sql.slice(0, unexaminedSqlMax);
-      return refused({ ...emptyPrepared, sql: cutAtSecret(start), isRedacted: true }, error);
+      return refused({ ...emptyPrepared, text: sql, sql: cutAtSecret(start), isRedacted: true }, error);
     }
-    const base = { ...emptyPrepared, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
+    const base = { ...emptyPrepared, text: sql, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
     if (!parsed.ok) {
       const error = new GateError('sql-error', parsed.message, { rule: 'parse' });
       return { ...refused(base, error), ...(parsed.position !== undefined && { position: parsed.position }) };
     }
     const { statement } = parsed;
-    const { isCopyIn, nameChanges, executes } = statement;
-    const executed = await this.#executed(executes, segment, nameChanges);
-    const kinds = [...new Set([...statement.kinds, ...executed.kinds])];
-    const prepared = { ...base, kinds, isCopyIn, nameChanges, executes };
-    if (executed.changesNames) return refused(prepared, hiddenNameChange());
+    const { isCopyIn, nameChanges, executes, kinds, outlines } = statement;
+    const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
-    return this.decide(prepared);
+    return this.decideToRun(prepared, segment);
   }
 
   /** Decides on a statement that was examined before, as things are now. */
-  decide(prepared: Prepared): Verdict {
-    const { grant, policy } = this.#options;
-    const decision = decide({
-      facts: factsOfKinds(prepared.kinds),
-      grant,
-      target: { name: grant.target },
-      policy: policy(),
-      now: new Date(),
-    });
-    if (decision.effect === 'allow') return { ok: true, prepared, decision };
+  #decide(prepared: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>): Verdict {
+    const { grant, target, policy, settings, pending } = this.#options;
+    const names = { ...settings.namesIn(pending.status), prepared: executed, parameterTypes: prepared.parameterTypes };
+    const facts = prepared.outlines.map((outline) => resolveFacts(outline, names));
+    const decision = decide({ facts, grant, target, policy: policy(), now: new Date() });
+    const outlines = [...prepared.outlines, ...[...executed.values()].flat()];
+    const changes = outlines.flatMap(({ settingChanges }) => settingChanges);
+    const timeout = settings.checkTimeout(changes, decision.statementTimeoutMs);
+    if (timeout !== undefined) return refused(prepared, timeout);
+    const { effect, rowsMax } = decision;
+    if (effect !== 'deny' && rowsMax !== undefined && !isCountable(facts, outlines, rowsMax)) {
+      return refused(prepared, uncountable(rowsMax));
+    }
+    if (effect !== 'deny') return { ok: true, prepared, decision, facts, changes };
     const error = new GateError('denied', decision.reason, {
       rule: decision.rule,
       hint: 'See gate targets for other roles, or ask whoever keeps the policy.',
@@ -113,12 +145,56 @@ export class Gatekeeper {
     }
   }
 
-  /** Decides again on a statement that is about to run: what its EXECUTE stands for may be another by now. */
+  /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
   async decideToRun(prepared: Prepared, segment: number): Promise<Verdict> {
-    if (prepared.executes.length === 0) return this.decide(prepared);
+    if (prepared.executes.length === 0) return this.#decide(prepared, new Map());
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
-    const now = { ...prepared, kinds: [...new Set([...prepared.kinds, ...executed.kinds])] };
-    return executed.changesNames ? refused(now, hiddenNameChange()) : this.decide(now);
+    const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
+    const now = { ...prepared, kinds, text: [prepared.text, ...executed.texts].join('\0') };
+    return executed.changesNames ? refused(now, hiddenNameChange()) : this.#decide(now, executed.outlines);
+  }
+
+  /**
+   * Waits until a statement that policy holds may run, and decides again then: on what has changed meanwhile, in the
+   * policy, in the grant or in what its names stand for, nobody has said yes, so it is held again.
+   */
+  async settle(verdict: Allowed, values: readonly BoundValue[], segment: number): Promise<Verdict> {
+    let held = verdict;
+    for (;;) {
+      const asked = this.#heldOf(held, values);
+      let approved: Approved;
+      try {
+        approved = await this.#options.holds.settle(asked);
+      } catch (error) {
+        if (!(error instanceof GateError)) throw error;
+        return refused(verdict.prepared, error);
+      }
+      const now = await this.decideToRun(verdict.prepared, segment);
+      if (!now.ok || now.decision.effect === 'allow') return now;
+      if (this.#heldOf(now, values).fingerprint === asked.fingerprint) return { ...now, approved };
+      held = now;
+    }
+  }
+
+  #heldOf({ prepared, decision, facts }: Allowed, values: readonly BoundValue[]): Held {
+    const { approval } = decision;
+    if (approval === undefined) throw new GateError('internal', `the rule ${decision.rule} holds without saying who may approve`);
+    const { sql, text, isRedacted, kinds } = prepared;
+    return {
+      sql,
+      text,
+      isRedacted,
+      kinds,
+      values,
+      parameters: recordedParameters(values, isRedacted),
+      facts,
+      fingerprint: fingerprintOf(text, facts, this.#options.settings.actingAs),
+      parameterHash: parameterHashOf(values),
+      rule: decision.rule,
+      reason: decision.reason,
+      approval,
+      transaction: this.#options.pending.status,
+    };
   }
 
   /**
@@ -126,22 +202,34 @@ export class Gatekeeper {
    * of the protocol can itself change names, or run yet another one.
    */
   async #executed(names: readonly string[], segment: number, inText: Prepared['nameChanges']) {
-    const kinds: StatementKind[] = [];
+    const outlines = new Map<string, readonly StatementOutline[]>();
+    const texts: string[] = [];
     let changesNames = false;
     for (const name of names) {
-      const own = inText.flatMap((change) => (change.tag === 'PREPARE' && change.name === name ? change.kinds : []));
+      const own = inText.flatMap((change) => (change.tag === 'PREPARE' && change.name === name ? change.outline : []));
       const before = await this.#find(() => this.#options.pending.statements.find(name, segment));
       if (before !== undefined && (before.nameChanges.length > 0 || before.executes.length > 0)) changesNames = true;
-      const known = [...own, ...(before?.kinds ?? [])];
-      kinds.push(...(known.length > 0 || before !== undefined ? known : (['unknown'] as const)));
+      if (own.length > 0 || before !== undefined) outlines.set(name, [...own, ...(before?.outlines ?? [])]);
+      if (before !== undefined) texts.push(before.text);
     }
-    return { kinds, changesNames };
+    const kinds: StatementKind[] = [...outlines.values()].flat().flatMap((outline) => outline.kinds);
+    return { outlines, texts, kinds: outlines.size < names.length ? [...kinds, 'unknown' as const] : kinds, changesNames };
   }
 }
 
-const emptyPrepared: Prepared = { sql: '', isRedacted: false, kinds: [], isCopyIn: false, nameChanges: [], executes: [] };
+const emptyPrepared: Prepared = {
+  sql: '',
+  text: '',
+  isRedacted: false,
+  kinds: [],
+  outlines: [],
+  parameterTypes: [],
+  isCopyIn: false,
+  nameChanges: [],
+  executes: [],
+};
 
-function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
+export function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
   const decision = { effect: 'deny', rule: error.rule ?? error.code, reason: error.message } as const;
   return { ok: false, prepared, decision, error };
 }

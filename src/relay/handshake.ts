@@ -10,6 +10,7 @@ import { ByteReader } from '../pgwire/bytes.ts';
 import { describeType } from '../pgwire/frame.ts';
 import { decodeStartupPacket, startupLengthMax } from '../pgwire/frontend.ts';
 import { parseVerifier, scramMechanism, ScramServer } from '../pgwire/scram.ts';
+import { parseTimeout } from './settings-watch.ts';
 import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
 
 /** No SCRAM message comes near this. */
@@ -180,16 +181,23 @@ export function clientSettings(parameters: ReadonlyMap<string, string>): Record<
 /** The parameters for the relay's own start-up packet, which is built anew. */
 export function upstreamParameters(
   settings: Readonly<Record<string, string>>,
-  own: { readonly applicationName: string; readonly isReadOnly: boolean },
+  own: { readonly applicationName: string; readonly isReadOnly: boolean; readonly statementTimeoutMs?: number },
 ): Record<string, string> {
   return {
     ...settings,
+    ...(own.statementTimeoutMs !== undefined && { statement_timeout: cappedTimeout(settings['statement_timeout'], own.statementTimeoutMs) }),
     ...Object.fromEntries(pinnedSettings),
     application_name: own.applicationName,
     // Should the relay die, the server notices within this time and ends what it was running (PostgreSQL 14 and later).
     client_connection_check_interval: '2s',
     ...(own.isReadOnly && { default_transaction_read_only: 'on' }),
   };
+}
+
+/** The client's own timeout where it is shorter. RESET returns to what is set here. */
+function cappedTimeout(asked: string | undefined, capMs: number): string {
+  const askedMs = asked === undefined ? undefined : parseTimeout(asked);
+  return String(askedMs === undefined || askedMs === 0 ? capMs : Math.min(askedMs, capMs));
 }
 
 /** `-c name=value` and `--name=value`, split as the server splits them; a backslash keeps the character behind it. */

@@ -2,13 +2,14 @@
 import type { RelayLog } from './relay-log.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, Session } from '../grant/grant.ts';
-import type { ApprovalDesk } from '../grant/request.ts';
 import type { Policy } from '../policy/policy.ts';
-import { isReadOnly, rolesFor } from '../policy/decide.ts';
+import type { ApprovalDesk } from '../grant/request.ts';
+import { isReadOnly } from '../policy/decide.ts';
 import type { CancelKeys } from './cancel-keys.ts';
 import type { Target } from './config.ts';
 import type { Journal } from './journal.ts';
 import type { StatementParser } from './parsing.ts';
+import type { CatalogView } from './settings-watch.ts';
 
 /** Open connections that one session may have. */
 export const connectionsPerSessionMax = 100;
@@ -26,8 +27,9 @@ export type SessionServices = {
   readonly policy: () => Policy;
   readonly parser: StatementParser;
   readonly cancelKeys: CancelKeys;
-  /** Where held statements wait. */
   readonly desk: ApprovalDesk;
+  /** Of a target's database, as it was last looked at. */
+  readonly catalogOf: (target: Target) => CatalogView;
   readonly log: RelayLog;
 };
 
@@ -39,11 +41,15 @@ export class LiveSession {
   readonly parser: StatementParser;
   readonly cancelKeys: CancelKeys;
   readonly desk: ApprovalDesk;
+  readonly catalog: CatalogView;
+  /** How long held statements wait; undefined: as long as policy lets them. */
+  readonly waitSeconds: number | undefined;
   readonly log: RelayLog;
   readonly #connections = new Set<SessionConnection>();
+  #catalogUse: ReturnType<CatalogView['use']> | undefined;
   #ended: GateError | undefined;
 
-  constructor(session: Session, target: Target, journal: Journal, services: SessionServices) {
+  constructor(session: Session, target: Target, journal: Journal, services: SessionServices, waitSeconds?: number) {
     this.#session = session;
     this.target = target;
     this.journal = journal;
@@ -51,6 +57,8 @@ export class LiveSession {
     this.parser = services.parser;
     this.cancelKeys = services.cancelKeys;
     this.desk = services.desk;
+    this.catalog = services.catalogOf(target);
+    this.waitSeconds = waitSeconds;
     this.log = services.log;
   }
 
@@ -71,10 +79,12 @@ export class LiveSession {
   }
 
   /** Roles that may only read get database sessions that can do nothing else, whatever a function hides. */
-  get isReadOnly(): boolean {
-    const { principal, target, role } = this.grant;
-    const granted = rolesFor(this.policy(), principal, target, new Date()).find(({ name }) => name === role);
-    return granted === undefined || isReadOnly(granted);
+  get limits(): { readonly isReadOnly: boolean; readonly statementTimeoutMs?: number } {
+    const { target, role } = this.grant;
+    const granted = this.policy().targets.get(target)?.find(({ name }) => name === role);
+    if (granted === undefined) return { isReadOnly: true };
+    const { statementTimeoutMs } = granted;
+    return { isReadOnly: isReadOnly(granted), ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
   }
 
   /** Fails when the session has ended, or its grant has. */
@@ -96,8 +106,22 @@ export class LiveSession {
       );
     }
     this.#connections.add(connection);
-    void connection.ended.then(() => this.#connections.delete(connection));
+    void connection.ended.then(() => {
+      this.#connections.delete(connection);
+      if (this.#connections.size > 0) return;
+      this.#catalogUse?.release();
+      this.#catalogUse = undefined;
+    });
     await connection.serve();
+  }
+
+  /** Resolves when names can be looked up; at once, and without looking, where the role has no rule that asks for them. */
+  async useCatalog(): Promise<void> {
+    const { target, role } = this.grant;
+    const hasRules = this.policy().targets.get(target)?.some(({ name, rules }) => name === role && rules.length > 0);
+    if (!hasRules || this.#connections.size === 0) return;
+    this.#catalogUse ??= this.catalog.use();
+    await this.#catalogUse.ready;
   }
 
   get connectionCount(): number {

@@ -1,6 +1,7 @@
 /** Pending: the replies that the server still owes, in order. What joins the two directions of a connection. */
 import type { TransactionStatus } from '../pgwire/backend.ts';
 import type { StatementKind } from '../sql/kind.ts';
+import type { StatementOutline } from '../sql/outline.ts';
 import type { NameChange as SqlNameChange } from '../sql/statement.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import { Names, type NameChange } from './names.ts';
@@ -9,6 +10,12 @@ import { Names, type NameChange } from './names.ts';
 export type Prepared = {
   /** The text as it is recorded. */
   readonly sql: string;
+  /** The text itself, which is never recorded: for the fingerprint of what is approved, and for its plan. */
+  readonly text: string;
+  /** What each statement of the text does, names not yet looked up. */
+  readonly outlines: readonly StatementOutline[];
+  /** Type OIDs as Parse declared them; empty for a simple Query. */
+  readonly parameterTypes: readonly number[];
   readonly isRedacted: boolean;
   readonly kinds: readonly StatementKind[];
   readonly isCopyIn: boolean;
@@ -16,7 +23,17 @@ export type Prepared = {
   /** Names that the text runs with EXECUTE; what they stand for may have changed by the time it runs. */
   readonly executes: readonly string[];
 };
-export type Portal = { readonly prepared: Prepared; readonly values: readonly BoundValue[] };
+export type Portal = {
+  readonly prepared: Prepared;
+  readonly values: readonly BoundValue[];
+  /** Policy holds the statement, and this approval lets it run. */
+  readonly approved?: Approved;
+  /** Rows that it has returned so far, where their number is limited. */
+  rowsRead: number;
+};
+
+/** By which request a statement may run, and what stands in the record as the reason. */
+export type Approved = { readonly request: string; readonly reason: string };
 
 /** A statement that was forwarded, while its outcome comes in. */
 export type Run = {
@@ -30,7 +47,15 @@ export type Run = {
   bytesOut: number;
   bytesIn: number;
   sqlstate?: string;
+  /** Longest time that the server may work on it. */
+  readonly timeoutMs?: number;
+  /** It took longer, and was cancelled. */
+  isTimedOut?: true;
+  hasEnded?: true;
 };
+
+/** How a statement ended whose rows are limited; `over`: it would have returned or changed more than it may. */
+export type LimitedEnd = 'done' | 'over' | 'error';
 
 export type Owed =
   | { readonly kind: 'parse'; readonly change: NameChange<Prepared> }
@@ -38,6 +63,21 @@ export type Owed =
   | { readonly kind: 'close'; readonly statement?: NameChange<Prepared>; readonly portal?: NameChange<Portal> }
   | { readonly kind: 'describe' | 'sync' }
   | { readonly kind: 'execute'; readonly run: Run }
+  /**
+   * One statement whose rows are counted before its end is passed on; nothing is sent behind it until then. `isWhole`:
+   * the relay has sent its Parse, Bind and Describe as well, in place of a simple Query.
+   */
+  | {
+      readonly kind: 'limited';
+      readonly run: Run;
+      readonly rowsMax: number;
+      /** Rows that the same portal has returned before. */
+      readonly rowsBefore: () => number;
+      readonly isWhole: boolean;
+      readonly drop?: NameChange<Prepared>;
+      readonly portal?: NameChange<Portal>;
+      readonly finish: (end: LimitedEnd) => void;
+    }
   /** A simple Query also drops the unnamed prepared statement, and uses the unnamed portal for itself. */
   | { readonly kind: 'query'; readonly run: Run; readonly drop: NameChange<Prepared>; readonly portal: NameChange<Portal> }
   /**
@@ -117,7 +157,7 @@ export class Pending {
 
   /** The statement that the server works on, or will next. */
   get running(): Run | undefined {
-    for (const owed of this.#owed) if (owed.kind === 'execute' || owed.kind === 'query') return owed.run;
+    for (const owed of this.#owed) if (runOf(owed) !== undefined) return runOf(owed);
     return undefined;
   }
 
@@ -188,7 +228,8 @@ export class Pending {
     while (this.#owed.length > 0) {
       const owed = this.#owed.shift() as Owed;
       this.#noteGone(owed);
-      if (owed.kind === 'query' || owed.kind === 'execute') runs.push(owed.run);
+      const run = runOf(owed);
+      if (run !== undefined) runs.push(run);
       if ('drop' in owed && owed.drop !== undefined) this.statements.confirm(owed.drop);
       if (owed.kind === 'query' && owed.run.sqlstate === undefined) this.portals.confirm(owed.portal);
       // A text that could not be parsed has left the portal alone; any other failure has made it useless.
@@ -212,9 +253,16 @@ export class Pending {
     return new Promise((resolve) => this.#changeWaiters.push(resolve));
   }
 
+  /** Resolves when every segment that was sent to its end has been answered, so that `status` is what it is now. */
+  async segmentsSettled(): Promise<void> {
+    const endsSegment = ({ kind }: Owed) => kind === 'sync' || kind === 'query' || kind === 'refused-query';
+    while (this.#owed.some(endsSegment)) await this.changed();
+  }
+
   /** The connection is over: answers every run without an outcome. */
   abandon(): Run[] {
-    const runs = this.#owed.flatMap((owed) => (owed.kind === 'query' || owed.kind === 'execute' ? [owed.run] : []));
+    const runs = this.#owed.flatMap((owed) => runOf(owed) ?? []);
+    for (const owed of this.#owed) if (owed.kind === 'limited') owed.finish('error');
     this.#owed.length = 0;
     this.copyIn = undefined;
     this.#wake();
@@ -222,8 +270,8 @@ export class Pending {
   }
 
   #isBeforeSync(run: Run): boolean {
-    const at = this.#owed.findIndex((owed) => owed.kind === 'sync' || (owed.kind === 'execute' && owed.run === run));
-    return this.#owed[at]?.kind === 'execute';
+    const at = this.#owed.findIndex((owed) => owed.kind === 'sync' || runOf(owed) === run);
+    return this.#owed[at] !== undefined && this.#owed[at]?.kind !== 'sync';
   }
 
   #skip(owed: Owed): void {
@@ -231,6 +279,7 @@ export class Pending {
     this.#noteGone(owed);
     const run = runOf(owed);
     if (run !== undefined) this.onSkipped(run);
+    if (owed.kind === 'limited') owed.finish('error');
   }
 
   /** What it would have changed will not come to pass. */
@@ -246,10 +295,9 @@ export class Pending {
         return;
       case 'query':
       case 'execute':
-        if (owed.kind === 'query') {
-          this.statements.cancel(owed.drop);
-          this.portals.cancel(owed.portal);
-        }
+      case 'limited':
+        if (owed.kind !== 'execute' && owed.drop) this.statements.cancel(owed.drop);
+        if (owed.kind !== 'execute' && owed.portal) this.portals.cancel(owed.portal);
         for (const { change } of owed.run.nameChanges) this.statements.cancel(change);
         return;
       case 'refusal':
@@ -285,6 +333,6 @@ export class Pending {
   }
 }
 
-function runOf(owed: Owed): Run | undefined {
-  return owed.kind === 'query' || owed.kind === 'execute' ? owed.run : undefined;
+export function runOf(owed: Owed | undefined): Run | undefined {
+  return owed?.kind === 'query' || owed?.kind === 'execute' || owed?.kind === 'limited' ? owed.run : undefined;
 }

@@ -7,10 +7,12 @@ import { openLog } from '../store/log.ts';
 import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
-import type { RelayConfig } from './config.ts';
+import { Catalogs } from './catalogs.ts';
+import type { RelayConfig, Target } from './config.ts';
 import { openDesks } from './desks.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
+import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
 import { startServer } from './server.ts';
@@ -18,6 +20,8 @@ import { startServer } from './server.ts';
 export type Relay = {
   readonly url: string;
   readonly port: number;
+  /** Reads the policy file again; one that is not valid changes nothing. */
+  reloadPolicy(): Promise<void>;
   /** Ends all connections with a reason, writes what waits, and lets go of the state. */
   stop(): Promise<void>;
 };
@@ -46,12 +50,16 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const parser = await StatementParser.load(parserWorker);
     closers.push(() => parser.close());
     const verifier = new TokenVerifier(config.issuer);
-    const policy = () => config.policy;
-    const services = { parser, cancelKeys: new CancelKeys(), log };
+    const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
+    closers.push(async () => policies.close());
+    const policy = () => policies.current;
+    const catalogs = new Catalogs(log);
+    closers.push(() => catalogs.close());
+    const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), log };
     const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
-    const shared = { ...desks, config, log, isStopping: () => isStopping };
-    const app = createRoutes({ ...shared, verifier, policy, recorder, version });
+    const shared = { ...desks, services, config, log, isStopping: () => isStopping };
+    const app = createRoutes({ ...shared, verifier, policies, recorder, version });
     const server = await startServer({ ...shared, app });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
     closers.splice(-1, 0, () => server.close());
@@ -60,6 +68,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     return {
       url: `${scheme}://${host}:${server.port}`,
       port: server.port,
+      reloadPolicy: () => policies.reload(),
       stop: async () => {
         isStopping = true;
         await close();

@@ -92,6 +92,8 @@ export class Requests implements ApprovalDesk {
     return this.#lanes.run(`of ${requester.issuer} ${requester.subject}`, async () => {
       const { store, policy } = this.#options;
       if (!isApprovable(policy(), asked)) throw impossible(policy(), asked);
+      const same = await this.#findSame(asked);
+      if (same !== undefined) return same;
       const pending = await store.countRequests({ requester, kind, states: ['pending'] });
       if (pending >= pendingPerPrincipalMax) throw tooMany(pending);
       const request = createRequest(asked, createId('r'), new Date());
@@ -100,6 +102,16 @@ export class Requests implements ApprovalDesk {
       this.#arm(request);
       await this.#notify(kind === 'review' ? 'opened-for-review' : 'created', request);
       return request;
+    });
+  }
+
+  /** Who asks for the same statement again, and does not wait for it, has asked already. */
+  async #findSame({ requester, target, role, statement }: Asked): Promise<AccessRequest | undefined> {
+    if (statement === undefined || statement.isWaiting) return undefined;
+    const pending = await this.#options.store.listRequests({ requester, kind: 'statement', states: ['pending'], limit: pendingPerPrincipalMax });
+    return pending.find((request) => {
+      const isSame = request.statement?.fingerprint === statement.fingerprint && request.statement.parameterHash === statement.parameterHash;
+      return isSame && !request.statement?.isWaiting && request.target === target && request.role === role;
     });
   }
 

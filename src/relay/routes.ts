@@ -1,39 +1,39 @@
 /** The HTTP API: what each path takes and answers. Every request but the public ones carries an access token. */
 import { Hono, type Context } from 'hono';
 import {
-  SessionRequest,
   type RelayInfo,
   type TargetInfo,
   type WhoAmI,
 } from '../api/api.ts';
-import type { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { TokenVerifier } from '../oidc/verify.ts';
 import type { ApprovalRule } from '../grant/request.ts';
 import { rolesFor } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { PolicySource } from './policy-source.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
 import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
-import { errorBody, readBody, readLimit } from './exchange.ts';
+import { errorBody } from './exchange.ts';
+import { addExplainRoute, type ExplainRouteOptions } from './explain-route.ts';
 import type { Grants } from './grants.ts';
 import type { RelayLog } from './relay-log.ts';
 import type { RequestReader } from './request-reader.ts';
 import { addRequestRoutes } from './request-routes.ts';
 import type { Requests } from './requests.ts';
+import { addSessionRoutes } from './session-routes.ts';
 import type { Sessions } from './sessions.ts';
-
-const listLimitMax = 1000;
 
 export type RoutesOptions = {
   readonly config: RelayConfig;
-  readonly policy: () => Policy;
+  readonly policies: PolicySource;
   readonly verifier: TokenVerifier;
   readonly callers: Callers;
   readonly sessions: Sessions;
+  readonly services: ExplainRouteOptions['services'];
   readonly requests: Requests;
   readonly reader: RequestReader;
   readonly grants: Grants;
@@ -44,19 +44,22 @@ export type RoutesOptions = {
 };
 
 export function createRoutes(options: RoutesOptions): Hono {
-  const { config, verifier, sessions, recorder, log } = options;
+  const { config, verifier, recorder, log } = options;
   const app = new Hono();
   const caller = (context: Context) => options.callers.authenticate(context.req.header('authorization'));
 
   app.get('/livez', (context) => context.text('ok\n'));
   app.get('/readyz', async (context) => {
+    const { error } = options.policies;
     const checks = {
+      policy: error === undefined,
       issuer: await verifier.isReady(),
       record: recorder.isAvailable,
       serving: !options.isStopping(),
     };
-    const isReady = Object.values(checks).every(Boolean);
-    return context.json({ ready: isReady, checks }, isReady ? 200 : 503);
+    // The policy before a bad one stays in force, so the relay serves; but nobody should have to find out by chance.
+    const isReady = Object.entries(checks).every(([name, isGood]) => isGood || name === 'policy');
+    return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
   app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version)));
 
@@ -66,37 +69,10 @@ export function createRoutes(options: RoutesOptions): Hono {
   });
   app.get('/v1/targets', async (context) => {
     const { principal } = await caller(context);
-    return context.json({ targets: targetsFor(config, options.policy(), principal) });
+    return context.json({ targets: targetsFor(config, options.policies.current, principal) });
   });
-  app.post('/v1/sessions', async (context) => {
-    const { principal } = await caller(context);
-    const session = await sessions.open(principal, await readBody(context, SessionRequest));
-    log.info({ session: session.id, grant: session.grant, subject: principal.subject }, 'session opened');
-    return context.json(session, 201);
-  });
-  app.get('/v1/sessions', async (context) => {
-    const { principal } = await caller(context);
-    return context.json({ sessions: await sessions.list(principal, readLimit(context, listLimitMax)) });
-  });
-  app.get('/v1/sessions/:id', async (context) => {
-    const { principal } = await caller(context);
-    return context.json(await sessions.find(principal, context.req.param('id')));
-  });
-  app.get('/v1/sessions/:id/entries', async (context) => {
-    const { principal } = await caller(context);
-    const { id } = await sessions.find(principal, context.req.param('id'));
-    // A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off.
-    return context.body(ReadableStream.from(encodeEntries(recorder.entries(id))), 200, {
-      'content-type': 'application/x-ndjson',
-    });
-  });
-  app.post('/v1/sessions/:id/end', async (context) => {
-    const { principal } = await caller(context);
-    const live = await sessions.forTunnel(principal, context.req.param('id'));
-    await sessions.end(live.id, new GateError('session-ended', 'ended by its owner'));
-    return context.body(null, 204);
-  });
-
+  addSessionRoutes(app, options);
+  addExplainRoute(app, options);
   addRequestRoutes(app, options);
 
   app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));
@@ -106,15 +82,6 @@ export function createRoutes(options: RoutesOptions): Hono {
     return sendError(context, known);
   });
   return app;
-}
-
-async function* encodeEntries(entries: AsyncIterable<AuditEntry>): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const entry of entries) yield Buffer.from(`${JSON.stringify(entry)}\n`);
-  } catch (error) {
-    if (!(error instanceof GateError)) throw error;
-    yield Buffer.from(`${JSON.stringify(errorBody(error))}\n`);
-  }
 }
 
 function sendError(context: Context, error: GateError): Response {

@@ -1,15 +1,17 @@
 /** The way up: what the server sends is followed message by message and passed on, byte for byte where it may be. */
-import { GateError } from '../errors/errors.ts';
+import { ERRORS, GateError } from '../errors/errors.ts';
 import {
   decodeCommandTag,
   decodeParameterStatus,
   decodeReadyForQuery,
   decodeReport,
+  encodeGateError,
 } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
 import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
 import type { Journal } from './journal.ts';
-import type { Pending, Run } from './pending.ts';
+import { timedOut } from './refusal.ts';
+import { runOf, type LimitedEnd, type Owed, type Pending, type Run } from './pending.ts';
 
 /** Largest server message that is held whole; rows and copy data are streamed. */
 export const backendBodyBytesMax = 64 * 1024 * 1024;
@@ -18,6 +20,8 @@ export type RowsOptions = {
   readonly connection: number;
   readonly pending: Pending;
   readonly journal: Journal;
+  /** The session's transactions are read-only, and nothing may lift that. */
+  readonly isReadOnly: boolean;
   /** Sends to the client; false asks to stop reading from the server. */
   readonly write: (bytes: Buffer) => boolean;
 };
@@ -30,6 +34,8 @@ export class Rows {
   readonly #scanner: FrameScanner;
   /** What the current chunk gives the client, merged where it lies side by side. */
   #out: Buffer[] = [];
+  /** Messages of the relay's own that wait for the end of the server's current one. */
+  #inserts: Buffer[] = [];
   bytesOut = 0;
   /** The server has said that it ends the connection. */
   hasSeenFatal = false;
@@ -48,6 +54,18 @@ export class Rows {
     return this.#scanner.isAtBoundary;
   }
 
+  /** Puts a whole message of the relay's own into the stream, where it does not cut one of the server's in two. */
+  insert(bytes: Buffer): void {
+    this.#inserts.push(bytes);
+    this.#writeInserts();
+  }
+
+  #writeInserts(): void {
+    if (!this.isAtBoundary) return;
+    for (const bytes of this.#inserts) this.#options.write(bytes);
+    this.#inserts = [];
+  }
+
   /** False asks to stop reading until the client has caught up. Fails with `upstream-protocol`. */
   push(chunk: Buffer): boolean {
     this.#scanner.push(chunk);
@@ -57,6 +75,7 @@ export class Rows {
       hasRoom = this.#options.write(bytes);
     }
     this.#out = [];
+    if (this.#inserts.length > 0) this.#writeInserts();
     return hasRoom;
   }
 
@@ -73,6 +92,8 @@ export class Rows {
       const run = this.#run();
       if (run === undefined) throw unexpected(type);
       if (type === dataRow) run.rows++;
+      // The row past the limit, and it alone, is held back.
+      if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
       return 'raw';
     }
@@ -83,6 +104,8 @@ export class Rows {
   }
 
   #message(type: number, bytes: Buffer): void {
+    const head = this.#options.pending.head;
+    if (head?.kind === 'limited' && this.#limited(head, type, bytes)) return;
     switch (String.fromCharCode(type)) {
       case '1':
       case '2':
@@ -111,7 +134,7 @@ export class Rows {
         if (!this.#options.pending.openCopyIn()) throw unexpected(type);
         return this.#pass(bytes);
       case 'S':
-        checkPinned(bytes);
+        checkPinned(bytes, this.#options.isReadOnly);
         return this.#pass(bytes);
       case 't':
       case 'H':
@@ -125,8 +148,77 @@ export class Rows {
   }
 
   #run(): Run | undefined {
+    return runOf(this.#options.pending.head);
+  }
+
+  #isOver(run: Run): boolean {
     const head = this.#options.pending.head;
-    return head?.kind === 'execute' || head?.kind === 'query' ? head.run : undefined;
+    return head?.kind === 'limited' && head.rowsBefore() + run.rows > head.rowsMax;
+  }
+
+  /** Whether the message of a statement with limited rows needs no more than was done about it here. */
+  #limited(head: Extract<Owed, { kind: 'limited' }>, type: number, bytes: Buffer): boolean {
+    switch (String.fromCharCode(type)) {
+      // The client sent a Query, and never learns that the relay sent something else.
+      case '1':
+      case '2':
+      case 'n':
+        return head.isWhole;
+      case 'D':
+        return true;
+      case 'C':
+        return this.#completeLimited(head, bytes);
+      case 'I':
+        this.#finishLimited(head, 'done');
+        this.#pass(bytes);
+        return true;
+      case 's':
+        if (this.#isOver(head.run)) this.#finishLimited(head, 'over');
+        else {
+          this.#finishLimited(head, 'done', 'suspended');
+          this.#pass(bytes);
+        }
+        return true;
+      case 'E': {
+        if (isFatal(decodeReport(bytes))) return false;
+        head.run.sqlstate = decodeReport(bytes).get('C') ?? '';
+        this.#finishLimited(head, 'error');
+        this.#options.pending.skipToSync();
+        this.#pass(bytes);
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  /** INSERT, UPDATE, DELETE and their like say at the end how many rows they were. */
+  #completeLimited(head: Extract<Owed, { kind: 'limited' }>, bytes: Buffer): boolean {
+    const tag = decodeCommandTag(bytes);
+    head.run.tags.push(tag);
+    const [next] = head.run.nameChanges;
+    if (next?.tag === tag) {
+      this.#options.pending.statements.confirm(next.change);
+      head.run.nameChanges.shift();
+    }
+    const rows = Number(/ (\d+)$/.exec(tag)?.[1] ?? 0);
+    if (rows > head.rowsMax) {
+      this.#finishLimited(head, 'over');
+      return true;
+    }
+    this.#finishLimited(head, 'done');
+    this.#pass(bytes);
+    return true;
+  }
+
+  #finishLimited(head: Extract<Owed, { kind: 'limited' }>, end: LimitedEnd, state?: 'suspended'): void {
+    if (end === 'over') head.run.sqlstate = ERRORS['row-limit'].sqlstate;
+    const { pending } = this.#options;
+    if (head.drop) pending.statements.confirm(head.drop);
+    if (head.portal) pending.portals.confirm(head.portal);
+    pending.shift();
+    this.#finish(head.run, state ?? (end === 'done' ? 'ok' : 'error'));
+    head.finish(end);
   }
 
   #confirm(type: number): void {
@@ -168,6 +260,7 @@ export class Rows {
   }
 
   #finish(run: Run, state: 'ok' | 'suspended' | 'error'): void {
+    run.hasEnded = true;
     for (const { change } of run.nameChanges) this.#options.pending.statements.cancel(change);
     this.#options.journal.noteOutcome(this.#options.connection, run, state);
   }
@@ -176,10 +269,10 @@ export class Rows {
     const { pending } = this.#options;
     const fields = decodeReport(bytes);
     const head = pending.head;
-    const isFatal = fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
-    if (isFatal) this.hasSeenFatal = true;
-    if (isFatal || head === undefined || head.kind === 'sync') {
-      const run = this.#run();
+    const run = runOf(head);
+    if (run?.isTimedOut && fields.get('C') === '57014') bytes = encodeGateError(timedOut(run.timeoutMs ?? 0), 'ERROR');
+    if (isFatal(fields)) this.hasSeenFatal = true;
+    if (isFatal(fields) || head === undefined || head.kind === 'sync') {
       // An error may come before that of the connection, and is the statement's own.
       if (run !== undefined) run.sqlstate ??= fields.get('C') ?? '';
       return this.#pass(bytes);
@@ -223,9 +316,19 @@ export class Rows {
   }
 }
 
+function isFatal(fields: ReadonlyMap<string, string>): boolean {
+  return fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
+}
+
 /** From here on the server would read text differently from the relay: nothing more may be forwarded. */
-function checkPinned(bytes: Buffer): void {
+function checkPinned(bytes: Buffer, isReadOnly: boolean): void {
   const { name, value } = decodeParameterStatus(bytes);
+  if (isReadOnly && name === 'default_transaction_read_only' && value !== 'on') {
+    throw new GateError('denied', 'the session left read-only mode', {
+      rule: 'read-only',
+      hint: 'A function changed default_transaction_read_only, which this role may not.',
+    });
+  }
   const pinned = pinnedSettings.get(name);
   if (pinned !== undefined && !isSameSetting(value, pinned)) {
     throw new GateError('denied', `the server's ${name} was changed to ${value}`, {

@@ -65,7 +65,7 @@ export class Sessions {
       verifier: request.verifier,
       startedAt: new Date(),
     };
-    const live = this.#createLive(session);
+    const live = this.#createLive(session, request.waitSeconds);
     live.checkOpen();
     const { policy } = services;
     await recorder.record(session.id, [
@@ -212,11 +212,12 @@ export class Sessions {
     if (error !== undefined) await this.end(session.id, error);
   }
 
-  #createLive(session: Session): LiveSession {
+  #createLive(session: Session, waitSeconds?: number): LiveSession {
     const { config, recorder, services } = this.#options;
     const target = config.targets.get(session.grant.target);
     if (target === undefined) throw new GateError('target-unknown', `the target "${session.grant.target}" is not configured`);
-    return new LiveSession(session, target, new Journal(session.id, recorder, recorder.lastNumbers(session.id)), services);
+    const journal = new Journal(session.id, recorder, recorder.lastNumbers(session.id));
+    return new LiveSession(session, target, journal, services, waitSeconds);
   }
 
   #admitLive(session: Session, live: LiveSession): void {

@@ -24,6 +24,8 @@ export const socketOptions = {
 export type TunnelHandlers = {
   /** The buffer is the receiver's to keep. */
   readonly onData: (bytes: Buffer) => void;
+  /** A line that the peer put beside the bytes with `tell`. An end without this takes none. */
+  readonly onNews?: (text: string) => void;
   /** After `write` answered false: it may go on. */
   readonly onDrain: () => void;
   /** Exactly once, however the tunnel ended. 1006 means that it broke without a close frame. */
@@ -47,6 +49,7 @@ export class Tunnel {
       // What comes behind a refused frame, or after this end has closed, is not wanted any more.
       if (!this.isOpen) return;
       if (isBinary) handlers.onData(data as Buffer);
+      else if (handlers.onNews !== undefined) handlers.onNews((data as Buffer).toString('utf8'));
       else this.close(1003, 'the tunnel carries binary messages only');
     });
     socket.on('pong', () => (this.#silentTicks = 0));
@@ -77,6 +80,11 @@ export class Tunnel {
     for (let at = 0; at < bytes.length; at += sliceBytesMax) this.#send(bytes.subarray(at, at + sliceBytesMax));
     if (this.#unsentBytes > writeBufferBytes) this.#isFull = true;
     return !this.#isFull;
+  }
+
+  /** Sends a text message beside the byte stream, in order with it. Dropped where the tunnel is closed. */
+  tell(text: string): void {
+    if (this.isOpen) this.#socket.send(text, { binary: false });
   }
 
   #send(slice: Buffer): void {

@@ -33,6 +33,8 @@ export type ConnectStage = {
   connect(words: readonly string[], more?: NodeJS.ProcessEnv): Running;
   /** The same on a terminal of its own, as its foreground job. */
   connectOnTerminal(words: readonly string[]): Running;
+  /** The same as a job in the background of a shell, which says how it ended, or that it was stopped. */
+  connectInBackground(words: readonly string[]): Running;
   /** A connected client, ended with the stage. */
   client(ready: Event): Promise<Client>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -74,6 +76,11 @@ export async function startConnectStage(): Promise<ConnectStage> {
       // With a shell in between, the shell would have its own thoughts about Ctrl-C.
       const command = ['exec', process.execPath, ...connectWords, ...words].join(' ');
       return start('script', ['-qec', command, '/dev/null'], { TERM: 'dumb' });
+    },
+    connectInBackground: (words) => {
+      const command = [process.execPath, ...connectWords, ...words].join(' ');
+      const job = `stty cols 80; set -m; ${command} & wait $!; echo "ended with $?"; kill -KILL %1`;
+      return start('script', ['-qec', `exec bash -c '${job}'`, '/dev/null'], {});
     },
     client: async ({ host, port, user, password, database }) => {
       const client = new Client({ host: String(host), port: Number(port), user: String(user), password: String(password), database: String(database) });

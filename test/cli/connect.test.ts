@@ -1,12 +1,14 @@
 /** gate connect as a process: what it prints, its ports, its signals, and how it ends. */
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startConnectStage, type ConnectStage, type Event } from './connect-stage.ts';
-import { eventually } from './exec-stage.ts';
+import { eventually, program } from './exec-stage.ts';
 
 let stage: ConnectStage;
 beforeAll(async () => {
@@ -93,6 +95,14 @@ describe('the port and its end', () => {
     // The parent that held the other end of stdin is gone.
     running.child.stdin.end();
     expect(await running.ended).toBe(0);
+  });
+
+  test('a signal ends it, and so does the end of its session, while the standard input that it watches stays open', async () => {
+    const [told, over] = [stage.connect(['prod-db', '--json', '-p', '0', '--watch-stdin']), stage.connect(['prod-db', '--json', '-p', '0', '--watch-stdin'])];
+    await told.event('ready');
+    told.child.kill('SIGTERM');
+    await stage.relay.endSession(String((await over.event('ready'))['session']));
+    expect([await told.ended, await over.ended]).toEqual([143, 3]);
   });
 
   test('several targets: a session, a port and a password each, and one end for all', async () => {
@@ -224,6 +234,12 @@ describe.skipIf(!existsSync('/usr/bin/script'))('on a terminal', () => {
     expect(await running.ended).toBe(0);
     expect((await stage.relay.sessions({ limit: 1 }))[0]?.state).toBe('ended');
   });
+
+  test('in the background of a shell it is not stopped for what it shows', async () => {
+    const running = stage.connectInBackground(['prod-db', '--', 'true']);
+    await running.ended;
+    expect(running.text().stdout).toContain('ended with 0');
+  });
 });
 
 describe('ends that come from elsewhere', () => {
@@ -270,6 +286,28 @@ describe('ends that come from elsewhere', () => {
     ]);
     running.child.kill('SIGINT');
     expect(await running.ended).toBe(130);
+  });
+
+  test('a relay that gets SIGTERM ends, though whoever started it holds its standard input open', async () => {
+    const pid = stage.stack.relayPid();
+    process.kill(pid, 'SIGTERM');
+    await eventually('another one is started', () => stage.stack.relayPid() !== pid);
+    await stage.stack.relayReady();
+  });
+
+  test('a relay ends when whoever started it has gone before it could be told that it serves', async () => {
+    const { stateDirectory } = stage.stack;
+    const config = join(stateDirectory, 'relay-2.yaml');
+    const text = await readFile(join(stateDirectory, 'relay.yaml'), 'utf8');
+    await writeFile(config, text.replace(/^listen: .*$/m, 'listen: 127.0.0.1:0').replace('./relay\n', './relay-2\n'), { mode: 0o600 });
+    const child = spawn(process.execPath, [program, 'relay', '--config', config, '--json', '--watch-stdin'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    child.stdout.destroy();
+    const ended = new Promise<'ended'>((resolve) => child.once('exit', () => resolve('ended')));
+    try {
+      expect(await Promise.race([ended, sleep(30_000)])).toBe('ended');
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   test('Ctrl-C does not wait for a relay that stands still, and the second one for nothing', async () => {

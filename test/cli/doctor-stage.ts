@@ -17,9 +17,11 @@ import { loadClientConfig } from '../../src/client/config.ts';
 import { createRelayClient } from '../../src/client/relay-client.ts';
 import { TokenVerifier } from '../../src/oidc/verify.ts';
 import { CancelKeys } from '../../src/relay/cancel-keys.ts';
-import { loadRelayConfig } from '../../src/relay/config.ts';
+import { Catalogs } from '../../src/relay/catalogs.ts';
+import { loadRelayConfig, type Target } from '../../src/relay/config.ts';
 import { openDesks } from '../../src/relay/desks.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
+import { PolicySource } from '../../src/relay/policy-source.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { createRoutes } from '../../src/relay/routes.ts';
 import { startServer } from '../../src/relay/server.ts';
@@ -182,22 +184,27 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const directory = await mkdtemp(join(tmpdir(), 'gate-stopping-'));
   const loaded = await loadRelayConfig(configFile);
   const config = { ...loaded, listen: { ...loaded.listen, port: 0 }, stateDirectory: directory };
-  const [log, isStopping, policy] = [createRelayLog('silent'), () => true, () => config.policy];
+  const [log, isStopping] = [createRelayLog('silent'), () => true];
   const state = await openStateDirectory(directory);
   const database = await openDatabase(state);
   const recorder = await openLog(join(state.path, 'log'));
   const parser = await StatementParser.load();
   const verifier = new TokenVerifier(config.issuer);
-  const services = { parser, cancelKeys: new CancelKeys(), log };
+  const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
+  const catalogs = new Catalogs(log);
+  const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), log };
   const notifier = { notify: () => Promise.resolve() };
+  const policy = () => policies.current;
   const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: '0' });
-  const shared = { ...desks, config, log, isStopping };
-  const server = await startServer({ ...shared, app: createRoutes({ ...shared, verifier, policy, recorder, version: '0' }) });
+  const shared = { ...desks, services, config, log, isStopping };
+  const server = await startServer({ ...shared, app: createRoutes({ ...shared, verifier, policies, recorder, version: '0' }) });
   return {
     port: server.port,
     [Symbol.asyncDispose]: async () => {
       await desks.stop();
       await server.close();
+      policies.close();
+      await catalogs.close();
       await parser.close();
       await recorder.close();
       await database.destroy();

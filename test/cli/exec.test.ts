@@ -363,14 +363,18 @@ describe('the request for a grant on a terminal', () => {
     expect(asked().match(/Why do you need prod-db as engineer\?/g)?.length).toBeGreaterThanOrEqual(2);
   });
 
-  test('asks nothing where the role needs no reason, or where one was given', async () => {
+  test('asks nothing where the role needs no reason, or where all that it needs was given', async () => {
     const free = atTerminal('operator', []);
     expect(await resolveGrantRequest(free.context, 'prod-db', { role: 'reader' })).toEqual({ target: 'prod-db', role: 'reader' });
     const given = atTerminal('engineer', []);
     const flags = { reason: 'ticket 12', role: 'engineer', duration: 90 };
     const request = { target: 'prod-db', role: 'engineer', reason: 'ticket 12', durationSeconds: 90 };
     expect(await resolveGrantRequest(given.context, 'prod-db', flags)).toEqual(request);
-    expect([free.asked(), given.asked(), given.calls()]).toEqual(['', '', 0]);
+    expect([free.asked(), given.asked()]).toEqual(['', '']);
+    const all = atTerminal('engineer', []);
+    expect(await resolveGrantRequest(all.context, 'prod-db', { ...flags, ticket: 'OPS-1' })).toEqual({ ...request, ticket: 'OPS-1' });
+    // What is needed has to be looked up only where something is missing.
+    expect([given.calls(), all.calls()]).toEqual([1, 0]);
   });
 
   test('leaves a target or role that is not open to the relay to refuse', async () => {

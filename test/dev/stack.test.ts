@@ -94,6 +94,15 @@ describe('the supervisor', () => {
     await expect(nothing).rejects.toMatchObject({ code: 'relay-unreachable' });
   }, 60_000);
 
+  test('a child that says why it cannot serve is believed, and not what another has said before it', async () => {
+    const logFile = join(scratch, 'explained.log');
+    const start = Supervisor.start({ command: [...PROGRAM, 'misconfigured'], logFile });
+    const hint = 'Write a list.';
+    await expect(start).rejects.toMatchObject({ code: 'config-invalid', message: 'policy.yaml:5:9: allow: missing', hint });
+    const silent = Supervisor.start({ command: [process.execPath, '-e', 'process.exit(3)'], logFile });
+    await expect(silent).rejects.toMatchObject({ code: 'relay-unreachable', message: expect.not.stringContaining('allow') });
+  }, 60_000);
+
   test('stopped while it waits to start again, it stays stopped', async () => {
     let exits = 0;
     const supervisor = await Supervisor.start({
@@ -175,6 +184,13 @@ describe('the stack', () => {
     }
   }, 120_000);
 
+  test('a state directory that cannot be one is named, before anything starts', async () => {
+    const stateDirectory = join(scratch, 'a-file');
+    await writeFile(stateDirectory, '');
+    const start = startStack({ program: PROGRAM, stateDirectory });
+    await expect(start).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining(stateDirectory) });
+  });
+
   test('refuses a busy port and two targets of one name before it starts anything', async () => {
     const target = { name: 'prod-db', dsn: 'postgres://me@localhost/my' };
     await expect(startStack({ program: PROGRAM, targets: [target] })).rejects.toThrow(/two targets named prod-db/);
@@ -196,6 +212,13 @@ describe('--target', () => {
     ['postgres://me@[::1]:5433/my', 'disable'],
   ])('%s: tls %s', (dsn, tls) => {
     expect(parseTarget({ name: 'mine', dsn }).tls).toBe(tls);
+  });
+
+  test.each([
+    ['postgres://me@localhost/my', 'beside'],
+    ['postgres://me:inside@localhost/my', 'inside'],
+  ])('%s: the password beside it serves where it has none', (dsn, password) => {
+    expect(parseTarget({ name: 'mine', dsn, password: 'beside' }).password).toBe(password);
   });
 
   test.each([

@@ -9,6 +9,11 @@ if (command === 'broken') {
   process.stderr.write('{"msg":"the configuration is wrong"}\n');
   process.exit(2);
 }
+if (command === 'misconfigured') {
+  const error = { code: 'config-invalid', message: 'policy.yaml:5:9: allow: missing', hint: 'Write a list.' };
+  process.stderr.write(`{"level":30,"msg":"starts"}\n${JSON.stringify({ error })}\n`);
+  process.exit(2);
+}
 const { listen } = z.object({ listen: z.string() }).parse(parse(readFileSync(file, 'utf8')));
 const port = Number(listen.split(':')[1]);
 const server = createServer((_request, response) => response.end(String(process.pid)));

@@ -246,6 +246,11 @@ describe('to the client', () => {
     ]);
   });
 
+  test('a text that is not SQL is refused without a rule, as the server does', () => {
+    const error = new GateError('sql-error', 'syntax error', { rule: 'parse' });
+    expect(oracle(backend.encodeGateError(error, 'ERROR'))).toMatchObject([{ message: 'syntax error', detail: undefined, code: '42601' }]);
+  });
+
   test('the other messages', () => {
     expect(oracle(backend.encodeReadyForQuery('T'))).toMatchObject([{ name: 'readyForQuery', status: 'T' }]);
     expect(oracle(backend.encodeParameterStatus('a', 'é'))).toMatchObject([{ parameterName: 'a', parameterValue: 'é' }]);

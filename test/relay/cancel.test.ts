@@ -98,9 +98,9 @@ test('1,000 cancels that race the ends of statements: not one hits the next stat
     }),
   );
   expect(seen.hit + seen.missed).toBe(1000);
-  // Otherwise there was no race.
-  expect(seen.hit).toBeGreaterThan(20);
-  expect(seen.missed).toBeGreaterThan(20);
+  // Otherwise there was no race. On a busy machine one of the two is rare.
+  expect(seen.hit).toBeGreaterThan(5);
+  expect(seen.missed).toBeGreaterThan(5);
 }, 180_000);
 
 test('keys that are wrong, too short, too long, of another session or of a connection that has ended do nothing', async () => {
@@ -204,8 +204,8 @@ describe('a statement that was not sent yet', () => {
     const sql = `select 'takes long to examine ${protocol}'`;
     const parse = Object.getOwnPropertyDescriptor(StatementParser.prototype, 'parse')?.value as StatementParser['parse'];
     const waiting = new Promise<void>((resolve) => {
-      vi.spyOn(StatementParser.prototype, 'parse').mockImplementation(function (this: StatementParser, text) {
-        if (text !== sql) return parse.call(this, text);
+      vi.spyOn(StatementParser.prototype, 'parse').mockImplementation(function (this: StatementParser, text, grammar) {
+        if (text !== sql) return parse.call(this, text, grammar);
         resolve();
         // As when the worker is busy for as long as it may.
         return new Promise(() => undefined);

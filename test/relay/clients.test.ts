@@ -155,12 +155,13 @@ describe.skipIf(psql === undefined)('psql (where it is installed)', () => {
     PGDATABASE: tunnel.session.database,
     PGPASSWORD: tunnel.session.password,
   });
-  const run = (...args: string[]) =>
+  const runWith = (env: NodeJS.ProcessEnv, args: readonly string[]) =>
     new Promise<{ stdout: string; stderr: string; code: number }>((resolve) => {
-      execFile(psql as string, ['-X', ...args], { env: environment() }, (error, stdout, stderr) => {
+      execFile(psql as string, ['-X', ...args], { env }, (error, stdout, stderr) => {
         resolve({ stdout, stderr, code: typeof error?.code === 'number' ? error.code : 0 });
       });
     });
+  const run = (...args: string[]) => runWith(environment(), args);
 
   test('queries, \\d, \\copy, and a refusal that reads well', async () => {
     expect((await run('-Atc', 'select count(*) from items')).stdout).toBe('100\n');
@@ -175,6 +176,15 @@ describe.skipIf(psql === undefined)('psql (where it is installed)', () => {
         'HINT:  See gate targets for other roles, or ask whoever keeps the policy.\n',
     );
   });
+
+  test.each(['selec 1', 'select 1 as one\nform items', "select 'ü', 1 as one form items, 2 two three"])(
+    'what is not SQL is answered as by the server: %j',
+    async (sql) => {
+      const direct = await runWith(process.env, ['-d', fixture.postgres.url('postgres'), '-c', sql]);
+      expect(direct.stderr).toContain('ERROR:');
+      expect(await run('-c', sql)).toEqual(direct);
+    },
+  );
 
   test('Ctrl-C cancels the running statement', async () => {
     const child = spawn(psql as string, ['-X', '-At'], { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] });

@@ -29,7 +29,7 @@ export type RelayFixture = {
   /** Logs in anew, so with the groups of now; `clientFor` stays with it. */
   logInAgain(account: string): Promise<RelayClient>;
   /** A session with a local port, as `gate connect` opens it. */
-  connect(account?: string, role?: string, durationSeconds?: number, target?: string): Promise<OpenTunnel>;
+  connect(account?: string, role?: string, durationSeconds?: number, target?: string, waitSeconds?: number): Promise<OpenTunnel>;
   entries(session: string): Promise<AuditEntry[]>;
   stopRelay(): Promise<void>;
   startRelay(): Promise<void>;
@@ -124,14 +124,15 @@ ${options.targets ?? ''}`,
     get relayUrl() {
       return relay?.url as string;
     },
-    connect: async (account = 'engineer', role, durationSeconds, target = 'prod-db') => {
+    connect: async (account = 'engineer', role, durationSeconds, target = 'prod-db', waitSeconds) => {
       const client = await clientFor(account);
-      const session = await openSession(client, 'connect', {
+      const wish = {
         target,
         reason: 'testing',
         ...(role !== undefined && { role }),
         ...(durationSeconds !== undefined && { durationSeconds }),
-      });
+      };
+      const session = await openSession(client, 'connect', wish, waitSeconds);
       const broken: string[] = [];
       const port = await startLocalPort({
         relay: client.url,

@@ -31,7 +31,8 @@ const allowed = [
   `update model_0 set v = v || '!' where n = 2`,
   'delete from model_0 where n = 3 returning v',
   'select 1/0',
-  'select n / (n - 3) from model_0 order by n',
+  // Not from the table: autovacuum, which comes to one of the two servers first, may make the plan one that fails before its rows.
+  'select n / (n - 3) from generate_series(1, 5) n',
   'select * from missing',
   'selec 1',
   `select 'open`,
@@ -65,7 +66,7 @@ const allowed = [
   ';',
   '-- nothing',
   'copy model_0 to stdout',
-  'copy (select 1/(n - 3) from model_0 order by n) to stdout',
+  'copy (select 1/(n - 3) from generate_series(1, 5) n) to stdout',
   `set local datestyle = 'German'`,
   `set datestyle = 'ISO'`,
 ];

@@ -196,7 +196,7 @@ class Lane {
 }
 
 /** Ends COPY if one is open, says what is there, leaves the transaction, and says a word to be recognised by. */
-function closing(mark: string): Buffer {
+export function closing(mark: string): Buffer {
   return Buffer.concat([
     serialize.copyDone(),
     serialize.sync(),
@@ -208,7 +208,7 @@ function closing(mark: string): Buffer {
   ]);
 }
 
-async function upToMark(client: RawClient, mark: string): Promise<Reply[]> {
+export async function upToMark(client: RawClient, mark: string): Promise<Reply[]> {
   let from = 0;
   await client.until(() => {
     for (; from < client.replies.length; from++) {
@@ -252,6 +252,10 @@ function compare(actual: readonly Reply[], expected: readonly Reply[], areClosed
   // more, says it with a FATAL of its own.
   const isEnd = (reply: string) => /^E:(?:08P01:|08001:gate-upstream-unreachable)/.test(reply);
   if (areClosed && mine.slice(first).every(isEnd) && theirs.slice(first).every(isEnd)) return;
+  // A Query that fails while it runs leaves a dead unnamed portal up to the end of the transaction. Gate refuses EXECUTE
+  // of an unknown name before there is one; a Describe tells the two apart, and from there on they go different ways.
+  const isDead = mine[first] === 'E:34000:portal "" does not exist' && theirs[first] === 'n:';
+  if (isDead && mine.slice(0, first).includes('E:26000:gate-statement-unknown')) return;
   const around = (replies: string[]) => replies.slice(Math.max(0, first - 6), first + 4).join('  ');
   throw new Error(`reply ${first} differs\n  gate:   ${around(mine)}\n  direct: ${around(theirs)}`);
 }

@@ -26,7 +26,7 @@ export class RelayChild {
       child.once('error', reject);
       child.once('exit', () => void this.log().then((text) => reject(new Error(`the relay did not start: ${text.slice(-2000)}`))));
     });
-    return { ...(JSON.parse(ready) as { url: string; port: number }), stop: () => this.end('SIGTERM') };
+    return { ...(JSON.parse(ready) as { url: string; port: number }), reloadPolicy: async () => undefined, stop: () => this.end('SIGTERM') };
   };
 
   get pid(): number {

@@ -3,6 +3,9 @@ import { open, stat } from 'node:fs/promises';
 import { Client } from 'pg';
 import type { Postgres } from '../../src/dev/postgres.ts';
 
+/** The second is said to those who come while the server recovers from a crash that another conversation brought about. */
+const crashed = /was terminated by signal|FATAL: {2}the database system is (?:in recovery mode|not yet accepting connections|starting up)/;
+
 export class CrashWatch {
   readonly #postgres: Postgres;
   #offset = 0;
@@ -16,13 +19,13 @@ export class CrashWatch {
     this.#offset = (await stat(this.#postgres.logFile)).size;
   }
 
-  /** Whether a backend died by a signal since the mark; if so, resolves when the server serves again. */
+  /** Whether a backend died by a signal since the mark, or just before it; if so, resolves when the server serves again. */
   async hasCrashed(): Promise<boolean> {
     const log = await open(this.#postgres.logFile);
     try {
       const size = (await log.stat()).size;
       const { buffer } = await log.read(Buffer.alloc(size - this.#offset), 0, size - this.#offset, this.#offset);
-      if (!buffer.includes('was terminated by signal')) return false;
+      if (!crashed.test(buffer.toString('latin1'))) return false;
     } finally {
       await log.close();
     }

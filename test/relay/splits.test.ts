@@ -2,11 +2,10 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync } from 'node:fs';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
@@ -18,77 +17,10 @@ import { openSession, type OpenSession } from '../../src/client/session.ts';
 import { FrameScanner } from '../../src/pgwire/frame.ts';
 import { fixturePolicy, startRelayFixture, type RelayFixture } from './fixture.ts';
 import { RawClient } from './raw-client.ts';
+import { randomCut, single, SplittingProxy, whole, writePieces, type Cut } from './splitting.ts';
 
 /** Fifty take minutes on a small machine: GATE_TEST_SPLITS=50. */
 const randomSplits = Number(process.env['GATE_TEST_SPLITS'] ?? 8);
-
-/** Where a stream of bytes is cut; the whole chunk as it came while nothing is asked for. */
-type Cut = (bytes: Buffer) => Buffer[];
-const whole: Cut = (bytes) => [bytes];
-const single: Cut = (bytes) => Array.from(bytes, (_, at) => bytes.subarray(at, at + 1));
-
-/** Pieces of 1 to 200 bytes, most of them short, the same for the same seed. */
-function randomCut(seed: number): Cut {
-  let state = seed;
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-  return (bytes) => {
-    const pieces: Buffer[] = [];
-    for (let at = 0; at < bytes.length; at += pieces.at(-1)?.length ?? 0) {
-      pieces.push(bytes.subarray(at, at + 1 + Math.floor(random() ** 3 * 200)));
-    }
-    return pieces;
-  };
-}
-
-/** Between the relay and the server: hands on what the server says in pieces. */
-class SplittingProxy {
-  cut: Cut = whole;
-  port = 0;
-  #server: Server | undefined;
-  readonly #sockets = new Set<Socket>();
-
-  async start(upstream: () => number): Promise<void> {
-    this.#server = createServer({ noDelay: true }, (down) => {
-      const up = connect({ host: '127.0.0.1', port: upstream(), noDelay: true });
-      for (const socket of [down, up]) {
-        this.#sockets.add(socket);
-        socket.on('error', () => undefined).on('close', () => this.#sockets.delete(socket));
-      }
-      down.on('data', (bytes) => up.write(bytes)).on('close', () => up.destroy());
-      void this.#pump(up, down);
-    });
-    this.#server.listen(0, '127.0.0.1');
-    await once(this.#server, 'listening');
-    this.port = (this.#server.address() as AddressInfo).port;
-  }
-
-  async #pump(from: Socket, to: Socket): Promise<void> {
-    try {
-      for await (const bytes of from) await writePieces(to, this.cut(bytes as Buffer));
-    } catch {
-      // Either side has gone; so goes the other.
-    }
-    to.end();
-  }
-
-  async stop(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
-    this.#server?.close();
-    if (this.#server !== undefined) await once(this.#server, 'close');
-  }
-}
-
-/** Each piece gets its own turn, in which the other end, in this process as well, reads it. */
-async function writePieces(socket: Socket, pieces: readonly Buffer[]): Promise<void> {
-  for (const piece of pieces) {
-    if (socket.destroyed) return;
-    if (!socket.write(piece)) await once(socket, 'drain');
-    if (pieces.length > 1) await nextTurn();
-  }
-}
 
 /** What a client sent after its login, each part with the number of replies that had come before. */
 type Recording = { readonly parts: { readonly bytes: Buffer; readonly after: number }[]; readonly replies: string[] };

@@ -185,12 +185,12 @@ describe('no statement changes more rows than its text proves', () => {
         ran++;
         expect([sql, changed, facts.rowsMax]).toEqual([sql, changed, expect.toSatisfy((max: number) => changed <= max)]);
       }),
-      { numRuns: Number(process.env['GATE_TEST_RUNS'] ?? 3000), ...(process.env['GATE_TEST_SEED'] && { seed: Number(process.env['GATE_TEST_SEED']) }) },
+      { numRuns: Number(process.env['GATE_TEST_RUNS'] ?? 1000), ...(process.env['GATE_TEST_SEED'] && { seed: Number(process.env['GATE_TEST_SEED']) }) },
     );
     // The generator must not be so tame, or the proof so shy, that nothing is shown.
-    expect(proven).toBeGreaterThan(400);
-    expect(ran).toBeGreaterThan(100);
-  });
+    expect(proven).toBeGreaterThan(130);
+    expect(ran).toBeGreaterThan(30);
+  }, 240_000);
 
   /** Each changes more rows than it seems to. */
   test.each([

@@ -56,7 +56,7 @@ export async function runConnect(context: Context, words: ConnectWords, flags: C
   checkFlags(context, words, flags);
   // Before a child, which has signals of its own, a wait listens for itself.
   const interrupt = words.child.length > 0 ? listenForInterrupt : () => ({ signal: context.stopSignal(), release: () => undefined });
-  const plans = await makePlans(context, words.targets, flags, interrupt);
+  const plans = await makePlans(context, words, flags, interrupt);
   const { ConnectTunnel } = await import('./connect/tunnel.ts');
   const tunnels: ConnectTunnel[] = [];
   // A child's signals are its own; for everything else the first one ends the sessions, and the second the program.
@@ -77,6 +77,8 @@ export async function runConnect(context: Context, words: ConnectWords, flags: C
     await holdOpen(context, tunnels, [stopped(stop()), ...(flags.watchStdin === true ? [stdinEnded()] : [])]);
   } finally {
     await Promise.all(tunnels.map((tunnel) => tunnel.close()));
+    // While it is open and read, it keeps the process.
+    if (flags.watchStdin) process.stdin.destroy();
   }
 }
 
@@ -105,14 +107,14 @@ function checkFlags({ io }: Context, { targets, child }: ConnectWords, flags: Co
 /** Questions to the user come first, so that no session is open while they are thought about. */
 async function makePlans(
   context: Context,
-  targets: readonly string[],
+  { targets, child }: ConnectWords,
   flags: ConnectFlags,
   interrupt: () => Interrupt,
 ): Promise<TunnelPlan[]> {
   const { io } = context;
   const [{ RelayNews }, { openApprovedSession }] = await Promise.all([import('./connect/relay-news.ts'), import('../approval.ts')]);
   const [relay, config] = await Promise.all([context.relay(), context.config()]);
-  const shared = { io, relay, config, news: new RelayNews(io), isTls: flags.tls === true };
+  const shared = { io, relay, config, news: new RelayNews(io), isTls: flags.tls === true, hasChild: child.length > 0 };
   const plans: TunnelPlan[] = [];
   for (const target of targets) {
     const request = await resolveGrantRequest(context, target, flags);

@@ -164,6 +164,7 @@ function createHandlers(writer: ResultWriter, format: ResultFormat, io: Io): Sql
       if (format !== 'json' && (!hasRows || /^(INSERT|UPDATE|DELETE|MERGE)\b/.test(tag))) io.say(tag);
       hasRows = false;
     },
+    ...(io.json && { held: (news) => io.event(news) }),
     notice: (text) => (io.json ? io.warn(text) : io.say(text)),
   };
 }

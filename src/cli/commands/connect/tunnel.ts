@@ -1,5 +1,5 @@
 /** One target of gate connect while it is open: session, local port, password file, and a watch for the end. */
-import type { GrantRequest } from '../../../api/api.ts';
+import type { GrantRequest, TunnelNews } from '../../../api/api.ts';
 import type { ClientConfig } from '../../../client/config.ts';
 import type { LocalPort, LocalPortOptions } from '../../../client/local-port.ts';
 import type { ConnectionOptions } from '../../../client/local-connection.ts';
@@ -29,6 +29,8 @@ export type TunnelPlan = {
   readonly port?: number;
   readonly socketDirectory?: string;
   readonly isTls: boolean;
+  /** A command shares the terminal. */
+  readonly hasChild: boolean;
 };
 
 export class ConnectTunnel {
@@ -109,6 +111,7 @@ export class ConnectTunnel {
       session: this.session.id,
       accessToken: () => relay.accessToken(),
       onOpen: () => news.back(),
+      onNews: (held) => sayHeld(this.#plan, held),
       onBroken: (reason, code, isRelayAway) => {
         const end = (['grant-expired', 'grant-revoked', 'session-ended'] as const).find((name) => ERRORS[name].close === code);
         if (end !== undefined) this.#watch.end(new GateError(end, reason, { hint: 'Run gate connect again.' }));
@@ -143,6 +146,13 @@ export class ConnectTunnel {
       io.warn(`${label}the relay could not be told that the session is over (${messageOf(error)}); it ends by itself at ${this.session.expiresAt}`);
     }
   }
+}
+
+/** Programs that show no notices leave their users waiting without a word; here they find out why. */
+function sayHeld({ io, label, hasChild }: TunnelPlan, { message, hint, ...held }: TunnelNews): void {
+  io.event({ ...held, message: `${label}${message}`, hint });
+  // psql in the same terminal has printed the notice.
+  if (!hasChild) io.say(`gate: ${label}${message}\n  ${hint}`);
 }
 
 /** The login may have to be renewed first, at an issuer that is away as well. */

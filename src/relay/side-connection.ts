@@ -1,8 +1,9 @@
-/** A connection of the relay's own for questions about the catalog: one simple query at a time, all rows as text. */
+/** A connection of the relay's own beside those of clients, for questions about the database: one at a time, all rows as text. */
+import { serialize } from 'pg-protocol';
 import { GateError } from '../errors/errors.ts';
 import { decodeReport } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
-import { encodeQuery } from '../pgwire/frontend.ts';
+import { encodeQuery, type BoundValue } from '../pgwire/frontend.ts';
 import type { Target } from './config.ts';
 import { openUpstream, type Upstream } from './upstream.ts';
 
@@ -10,13 +11,13 @@ export type Row = readonly (string | null)[];
 
 /** A query that takes longer is given up, with its connection. */
 const queryTimeoutMs = 60_000;
-/** No row of the catalog is longer; a hostile server gets no more memory than this for one, and than the next for all. */
+/** No row is longer; a hostile server gets no more memory than this for one, and than the next for all. */
 const rowBytesMax = 16 * 1024 * 1024;
 const answerBytesMax = 512 * 1024 * 1024;
 
 const terminate = Buffer.from([0x58, 0, 0, 0, 4]);
 
-export class CatalogConnection {
+export class SideConnection {
   readonly #upstream: Upstream;
   #waiting: { onRow: (row: Row) => void; resolve: () => void; reject: (error: unknown) => void } | undefined;
   #answerBytes = 0;
@@ -41,10 +42,10 @@ export class CatalogConnection {
     upstream.socket.resume();
   }
 
-  /** Fails as `openUpstream` does. */
-  static async open(target: Target): Promise<CatalogConnection> {
-    const startup = { application_name: 'gate/catalog', client_encoding: 'UTF8', default_transaction_read_only: 'on' };
-    return new CatalogConnection(await openUpstream(target, startup));
+  /** `settings` are start-up parameters. Nothing asked here writes. Fails as `openUpstream` does. */
+  static async open(target: Target, settings: Readonly<Record<string, string>> = {}): Promise<SideConnection> {
+    const own = { application_name: 'gate relay', client_encoding: 'UTF8', default_transaction_read_only: 'on' };
+    return new SideConnection(await openUpstream(target, { ...settings, ...own }));
   }
 
   /** As the server reported it, for example 18. */
@@ -53,24 +54,24 @@ export class CatalogConnection {
   }
 
   /** Hands over the rows as they come. Fails with the server's words; a failure other than an error of SQL ends the connection. */
-  async each(sql: string, onRow: (row: Row) => void): Promise<void> {
+  async each(sql: string, onRow: (row: Row) => void, values?: readonly BoundValue[]): Promise<void> {
     if (this.isBroken) throw new GateError('upstream-unreachable', 'the connection is closed');
-    const timer = setTimeout(() => this.#break(new GateError('upstream-unreachable', 'the catalog query took too long')), queryTimeoutMs);
+    const timer = setTimeout(() => this.#break(new GateError('upstream-unreachable', 'the query took too long')), queryTimeoutMs);
     try {
       await new Promise<void>((resolve, reject) => {
         this.#waiting = { onRow, resolve, reject };
         this.#answerBytes = 0;
         this.#failure = undefined;
-        this.#upstream.socket.write(encodeQuery(sql));
+        this.#upstream.socket.write(values === undefined ? encodeQuery(sql) : encodeExtended(sql, values));
       });
     } finally {
       clearTimeout(timer);
     }
   }
 
-  async rows(sql: string): Promise<Row[]> {
+  async rows(sql: string, values?: readonly BoundValue[]): Promise<Row[]> {
     const rows: Row[] = [];
-    await this.each(sql, (row) => rows.push(row));
+    await this.each(sql, (row) => rows.push(row), values);
     return rows;
   }
 
@@ -83,7 +84,7 @@ export class CatalogConnection {
   #admit(type: number, length: number): 'whole' {
     this.#answerBytes += length;
     if (length > rowBytesMax || this.#answerBytes > answerBytesMax) {
-      throw new GateError('upstream-protocol', `the server sent ${length} bytes in message ${describeType(type)} of a catalog query`);
+      throw new GateError('upstream-protocol', `the server sent ${length} bytes in message ${describeType(type)} of an answer`);
     }
     return 'whole';
   }
@@ -94,7 +95,7 @@ export class CatalogConnection {
         this.#waiting?.onRow(decodeRow(bytes));
         break;
       case 'E':
-        this.#failure = new GateError('upstream-unreachable', `the catalog cannot be read: ${decodeReport(bytes).get('M') ?? 'no reason given'}`);
+        this.#failure = new GateError('upstream-unreachable', decodeReport(bytes).get('M') ?? 'no reason given');
         break;
       case 'Z': {
         const { resolve, reject } = this.#waiting ?? {};
@@ -115,6 +116,12 @@ export class CatalogConnection {
     this.#waiting?.reject(this.#failure ?? error);
     this.#waiting = undefined;
   }
+}
+
+/** Text stays text, bytes stay bytes: pg-protocol chooses the format by the type of the value. */
+function encodeExtended(sql: string, values: readonly BoundValue[]): Buffer {
+  const bound = values.map((value) => (value?.format === 'text' ? value.bytes.toString('utf8') : (value?.bytes ?? null)));
+  return Buffer.concat([serialize.parse({ text: sql }), serialize.bind({ values: bound }), serialize.execute({}), serialize.sync()]);
 }
 
 /** DataRow: a count, then length and bytes of each column; -1 for NULL. */

@@ -1,0 +1,325 @@
+/** What each message of the client comes to: decided, perhaps held, and put into the unit that is recorded and forwarded. */
+import { randomBytes } from 'node:crypto';
+import { GateError } from '../errors/errors.ts';
+import { encodeGateError } from '../pgwire/backend.ts';
+import {
+  decodeFrontend,
+  encodeBindAndDescribe,
+  encodeExecute,
+  encodeParse,
+  encodeQuery,
+  type BoundValue,
+  type FrontendMessage,
+} from '../pgwire/frontend.ts';
+import { checkedName } from './frontend-limits.ts';
+import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeeper.ts';
+import type { Item } from './inbox.ts';
+import { recordedParameters, type Journal } from './journal.ts';
+import type { LimitedEnd, Owed, Pending, Portal, Run } from './pending.ts';
+import { needsApproval, transactionAborted } from './refusal.ts';
+import { countsRows } from './row-limit.ts';
+import type { SettingsWatch } from './settings-watch.ts';
+import { flushMessage, type Forwarded, type Unit } from './unit.ts';
+
+export type AdmissionOptions = {
+  readonly connection: number;
+  readonly pending: Pending;
+  readonly journal: Journal;
+  readonly gatekeeper: Gatekeeper;
+  readonly settings: SettingsWatch;
+  /** Of the policy in force. */
+  readonly policyDigest: () => string;
+};
+
+/** `terminate`: the client has said goodbye. */
+export type Admitted = 'done' | 'must-wait' | 'terminate';
+
+export class Admission {
+  readonly #options: AdmissionOptions;
+  /** A message of this segment was refused: like the server, drop everything up to Sync. */
+  #isSkipping = false;
+  #segment = 1;
+  /** Gives up the wait for a long text to be examined. */
+  #stopExamining: ((error: GateError) => void) | undefined;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** False when no text is being examined. */
+  stopExamining(error: GateError): boolean {
+    this.#stopExamining?.(error);
+    return this.#stopExamining !== undefined;
+  }
+
+  /** `must-wait`, and nothing done, when the message needs an approval first and `mayWait` is false. */
+  async admit(item: Item, unit: Unit, mayWait: boolean): Promise<Admitted> {
+    // The server ignores copy data that it does not expect, so there is nothing to decide about it.
+    if (item.type === undefined) {
+      if (!this.#isSkipping) unit.forward.push({ bytes: item.bytes, copyBytes: item.bytes.length });
+      return 'done';
+    }
+    const message = decodeFrontend(item.type, item.bytes);
+    if (message.type === 'Terminate') return 'terminate';
+    if (this.#isSkipping && message.type !== 'Sync') return 'done';
+    try {
+      return await this.#admitMessage(message, item.bytes, unit, mayWait);
+    } catch (error) {
+      if (!(error instanceof GateError) || error.code === 'protocol-violation') throw error;
+      this.#refuse(unit, error, message.type === 'Query' || message.type === 'FunctionCall');
+      return 'done';
+    }
+  }
+
+  async #admitMessage(message: FrontendMessage, bytes: Buffer, unit: Unit, mayWait: boolean): Promise<Admitted> {
+    if (message.type === 'Query') return this.#admitQuery(message.sql, bytes, unit, mayWait);
+    if (message.type === 'Bind') return this.#admitBind(message, bytes, unit, mayWait);
+    await this.#admitOther(message, bytes, unit);
+    return 'done';
+  }
+
+  async #admitOther(message: Exclude<FrontendMessage, { type: 'Query' | 'Bind' }>, bytes: Buffer, unit: Unit): Promise<void> {
+    switch (message.type) {
+      case 'Parse':
+        return this.#admitParse(message, bytes, unit);
+      case 'Describe':
+        if (message.of === 'statement') await this.#options.gatekeeper.findStatement(message.name, this.#segment);
+        else await this.#options.gatekeeper.lookUpPortal(message.name, this.#segment);
+        unit.forward.push({ bytes, owed: { kind: 'describe' } });
+        return;
+      case 'Execute':
+        return this.#admitExecute(message, bytes, unit);
+      case 'Close':
+        return this.#admitClose(message.of, checkedName(message.name), bytes, unit);
+      case 'Sync':
+        return this.#admitSync(bytes, unit);
+      case 'CopyDone':
+      case 'CopyFail':
+        // What follows waits for the outcome, which the server would keep in its buffer up to a Sync.
+        unit.forward.push({ bytes: Buffer.concat([bytes, flushMessage]), endsCopyIn: true });
+        return;
+      case 'Flush':
+        unit.forward.push({ bytes });
+        return;
+      case 'FunctionCall':
+        throw new GateError('not-supported', 'the function call message is not supported', {
+          rule: 'protocol',
+          hint: 'It carries no text that a policy could decide on. Call the function in a SELECT.',
+        });
+      case 'Terminate':
+    }
+  }
+
+  #examine(sql: string, parameterTypes: readonly number[] = []): Promise<Verdict> {
+    const stopped = () => new Promise<never>((_, reject) => (this.#stopExamining = reject));
+    const forget = () => (this.#stopExamining = undefined);
+    return this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopped }).finally(forget);
+  }
+
+  async #admitQuery(sql: string, bytes: Buffer, unit: Unit, mayWait: boolean): Promise<Admitted> {
+    let verdict = await this.#examine(sql);
+    if (isHeld(verdict)) {
+      if (!mayWait) return 'must-wait';
+      verdict = await this.#settle(verdict, []);
+    }
+    const statement = this.#recordStatement(unit, verdict, 'simple');
+    if (!verdict.ok) {
+      this.#refuse(unit, verdict.error, true, verdict.position);
+      return 'done';
+    }
+    this.#options.settings.note(verdict.changes, verdict.facts);
+    const run = this.#startRun(statement, verdict);
+    const drop = this.#dropUnnamed();
+    const portal = this.#options.pending.portals.propose({ segment: this.#segment, name: '', value: undefined });
+    const { rowsMax } = verdict.decision;
+    if (rowsMax !== undefined && verdict.facts.some(countsRows)) {
+      // As a simple Query, but in pieces: what comes before its Sync can still be taken back.
+      const pieces = [encodeParse('', sql), encodeBindAndDescribe(), encodeExecute('', rowsMax + 1), flushMessage];
+      unit.forward.push(this.#limited(Buffer.concat(pieces), { run, rowsMax, rowsBefore: () => 0, isWhole: true, drop, portal }));
+    } else unit.forward.push({ bytes, owed: { kind: 'query', run, drop, portal } });
+    this.#endSegment(unit, true);
+    return 'done';
+  }
+
+  /** Where the statement of a portal is held, its Bind waits already: the server plans with it, and may compute. */
+  async #admitBind(
+    message: Extract<FrontendMessage, { type: 'Bind' }>,
+    bytes: Buffer,
+    unit: Unit,
+    mayWait: boolean,
+  ): Promise<Admitted> {
+    const { gatekeeper, pending } = this.#options;
+    const prepared = await gatekeeper.findStatement(message.statement, this.#segment);
+    let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
+    if (isHeld(verdict)) {
+      if (!mayWait) return 'must-wait';
+      verdict = await this.#settle(verdict, message.values);
+      if (!verdict.ok) {
+        this.#recordStatement(unit, verdict, 'extended', recordedParameters(message.values, prepared.isRedacted));
+        this.#refuse(unit, verdict.error, false);
+        return 'done';
+      }
+    }
+    const approved = verdict.ok ? verdict.approved : undefined;
+    const value: Portal = { prepared, values: message.values, rowsRead: 0, ...(approved !== undefined && { approved }) };
+    const change = { segment: this.#segment, name: checkedName(message.portal), value };
+    unit.forward.push({ bytes, owed: { kind: 'bind', change: pending.portals.propose(change) } });
+    return 'done';
+  }
+
+  /** Waits for an approval once everything before has been answered, so that the state of the transaction is known. */
+  async #settle(verdict: Allowed, values: readonly BoundValue[]): Promise<Verdict> {
+    const { pending, gatekeeper } = this.#options;
+    await pending.copyInKnown();
+    if (pending.copyIn !== undefined) throw new GateError('protocol-violation', 'COPY takes data, and data only');
+    await pending.segmentsSettled();
+    if (pending.status === 'E') return refused(verdict.prepared, transactionAborted());
+    return gatekeeper.settle(verdict, values, this.#segment);
+  }
+
+  async #admitParse(message: Extract<FrontendMessage, { type: 'Parse' }>, bytes: Buffer, unit: Unit): Promise<void> {
+    const name = checkedName(message.name);
+    const verdict = await this.#examine(message.sql, message.parameterTypes);
+    if (!verdict.ok) {
+      this.#recordStatement(unit, verdict, 'extended');
+      return this.#refuse(unit, verdict.error, false, verdict.position, name === '');
+    }
+    const change = { segment: this.#segment, name, value: verdict.prepared };
+    unit.forward.push({ bytes, owed: { kind: 'parse', change: this.#options.pending.statements.propose(change) } });
+  }
+
+  async #admitExecute(message: Extract<FrontendMessage, { type: 'Execute' }>, bytes: Buffer, unit: Unit): Promise<void> {
+    const { gatekeeper, settings } = this.#options;
+    const portal = await gatekeeper.findPortal(message.portal, this.#segment);
+    const { prepared, values, approved } = portal;
+    let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
+    if (isHeld(verdict)) verdict = approved === undefined ? refused(prepared, needsApproval(verdict.decision)) : { ...verdict, approved };
+    const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(values, prepared.isRedacted));
+    if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
+    settings.note(verdict.changes, verdict.facts);
+    const run = this.#startRun(statement, verdict);
+    const { rowsMax } = verdict.decision;
+    if (rowsMax === undefined || !verdict.facts.some(countsRows)) return void unit.forward.push({ bytes, owed: { kind: 'execute', run } });
+    const room = Math.max(0, rowsMax - portal.rowsRead) + 1;
+    const asked = message.rowsMax === 0 ? room : Math.min(message.rowsMax, room);
+    const execute = Buffer.concat([encodeExecute(message.portal, asked), flushMessage]);
+    const limited = this.#limited(execute, { run, rowsMax, rowsBefore: () => portal.rowsRead, isWhole: false });
+    unit.forward.push(limited);
+    void limited.ended?.then(() => (portal.rowsRead += run.rows));
+  }
+
+  #limited(bytes: Buffer, what: Omit<Extract<Owed, { kind: 'limited' }>, 'kind' | 'finish'>): Forwarded {
+    let finish: (end: LimitedEnd) => void = () => undefined;
+    const ended = new Promise<LimitedEnd>((resolve) => (finish = resolve));
+    return { bytes, owed: { kind: 'limited', ...what, finish }, ended };
+  }
+
+  #admitClose(of: 'statement' | 'portal', name: string, bytes: Buffer, unit: Unit): void {
+    const change = { segment: this.#segment, name, value: undefined };
+    const { statements, portals } = this.#options.pending;
+    const owed: Owed =
+      of === 'statement'
+        ? { kind: 'close', statement: statements.propose(change) }
+        : { kind: 'close', portal: portals.propose(change) };
+    unit.forward.push({ bytes, owed });
+  }
+
+  #admitSync(bytes: Buffer, unit: Unit): void {
+    this.#isSkipping = false;
+    unit.forward.push({ bytes, owed: { kind: 'sync' } });
+    this.#endSegment(unit, false);
+  }
+
+  #endSegment(unit: Unit, isSimple: boolean): void {
+    unit.isSegmentEnd = true;
+    unit.isSimple = isSimple;
+    this.#segment++;
+  }
+
+  #dropUnnamed() {
+    return this.#options.pending.statements.propose({ segment: this.#segment, name: '', value: undefined });
+  }
+
+  #startRun(statement: number, { prepared, decision }: Allowed): Run {
+    const nameChanges = prepared.nameChanges.map((change) => {
+      const name = 'name' in change ? change.name : undefined;
+      const value = change.tag === 'PREPARE' ? { ...prepared, kinds: change.kinds, outlines: [change.outline], nameChanges: [], executes: [] } : undefined;
+      return {
+        tag: change.tag,
+        change: this.#options.pending.statements.propose({ segment: this.#segment, name, value }),
+      };
+    });
+    const { isCopyIn } = prepared;
+    const { statementTimeoutMs: timeoutMs } = decision;
+    const counts = { tags: [], rows: 0, bytesOut: 0, bytesIn: 0 };
+    return { statement, startedAtMs: performance.now(), isCopyIn, nameChanges, ...counts, ...(timeoutMs !== undefined && { timeoutMs }) };
+  }
+
+  #recordStatement(
+    unit: Unit,
+    verdict: Verdict,
+    protocol: 'simple' | 'extended',
+    parameters: ReturnType<typeof recordedParameters> = [],
+  ): number {
+    const { prepared, decision } = verdict;
+    const request = verdict.ok ? verdict.approved?.request : verdict.error.requestId;
+    const statement = this.#options.journal.nextStatement();
+    unit.events.push({
+      kind: 'statement',
+      connection: this.#options.connection,
+      statement,
+      protocol,
+      sql: prepared.sql,
+      ...(prepared.isRedacted && { redacted: true as const }),
+      ...(parameters.length > 0 && { parameters }),
+      kinds: [...prepared.kinds],
+      effect: verdict.ok ? 'allow' : 'deny',
+      rule: decision.rule,
+      reason: verdict.ok && verdict.approved !== undefined ? verdict.approved.reason : decision.reason,
+      ...(request !== undefined && { request }),
+      policy: this.#options.policyDigest(),
+    });
+    return statement;
+  }
+
+  #refuse(unit: Unit, error: GateError, isSimple: boolean, position?: number, dropsUnnamed = isSimple): void {
+    unit.forward.push(this.refusal(error, isSimple, position, dropsUnnamed));
+    if (isSimple) this.#endSegment(unit, true);
+    else this.#isSkipping = true;
+  }
+
+  /**
+   * In place of the refused message the server gets one that fails to parse, at the same position in the stream. So
+   * both sides take the same turn: the transaction fails, the pipeline is passed over up to Sync, and every status that
+   * the server reports afterwards is true. Its error is recognised by the nonce and replaced by the refusal.
+   */
+  refusal(error: GateError, isSimple: boolean, position?: number, dropsUnnamed = isSimple): Forwarded {
+    const nonce = `gate-${randomBytes(9).toString('base64url')}`;
+    const text = `"${nonce}" stands for a statement that gate refused in session ${this.#options.journal.session}`;
+    const owed = {
+      kind: 'refusal',
+      error: encodeGateError(error, 'ERROR', position),
+      nonce,
+      isSimple,
+      ...(dropsUnnamed && { drop: this.#dropUnnamed() }),
+    } as const;
+    // A named Parse leaves the server's unnamed statement alone; it fails before the name is stored.
+    return { bytes: isSimple ? encodeQuery(text) : encodeParse('gate-refused', text), owed };
+  }
+
+  /** Nothing of the unit is forwarded; the client gets one error at its first statement, as for any failure. */
+  refuseUnit(unit: Unit, error: GateError): Forwarded[] {
+    for (const { owed } of unit.forward) this.#options.pending.cancel(owed);
+    const refusal = this.refusal(error, unit.isSimple);
+    const sync = unit.forward.find(({ owed }) => owed?.kind === 'sync');
+    // In extended mode without its Sync yet, the rest of the segment is dropped like after any error.
+    if (sync === undefined && !unit.isSimple) this.#isSkipping = true;
+    // What ends or feeds an earlier COPY still goes, or the server would go on taking data.
+    const before = unit.forward.slice(0, unit.forward.findIndex(({ owed }) => owed !== undefined));
+    return sync === undefined ? [...before, refusal] : [...before, refusal, sync];
+  }
+}
+
+function isHeld(verdict: Verdict): verdict is Allowed {
+  return verdict.ok && verdict.decision.effect === 'hold' && verdict.approved === undefined;
+}

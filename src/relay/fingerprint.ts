@@ -1,0 +1,23 @@
+/** What an approval is bound to: hashes of exactly what runs. */
+import { createHash } from 'node:crypto';
+import type { BoundValue } from '../pgwire/frontend.ts';
+import type { StatementFacts } from '../sql/facts.ts';
+
+/**
+ * SHA-256, in hex, over the text and over what its names stand for now: the same text under another search_path, or
+ * after a table was replaced by a view, is another statement. `actingAs` names a changed role of the session.
+ */
+export function fingerprintOf(text: string, facts: readonly StatementFacts[], actingAs: string): string {
+  const meaning = facts.map(({ kinds, reads, writes, functions }) => [kinds, reads, writes, functions]);
+  return createHash('sha256').update(JSON.stringify([text, actingAs, meaning])).digest('hex');
+}
+
+/** SHA-256, in hex, over all values in order, each with its format and length. */
+export function parameterHashOf(values: readonly BoundValue[]): string {
+  const hash = createHash('sha256');
+  for (const value of values) {
+    hash.update(value === null ? 'null\0' : `${value.format} ${value.bytes.length}\0`);
+    if (value !== null) hash.update(value.bytes);
+  }
+  return hash.digest('hex');
+}

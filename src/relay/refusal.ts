@@ -1,0 +1,42 @@
+/** What a client is told in place of a statement that does not run. */
+import { GateError } from '../errors/errors.ts';
+import type { Decision } from '../policy/decide.ts';
+
+export function cancelled(): GateError {
+  return new GateError('cancelled', 'the statement was cancelled before it was sent to the database');
+}
+
+export function withdrawn(): GateError {
+  return new GateError('cancelled', 'the statement was withdrawn before it was approved; nothing has run');
+}
+
+/** The server would say the same of whatever comes before ROLLBACK; nobody is to be asked about it. */
+export function transactionAborted(): GateError {
+  return new GateError('transaction-aborted', 'current transaction is aborted, commands ignored until end of transaction block');
+}
+
+export function needsApproval({ rule, reason }: Decision): GateError {
+  return new GateError('denied', `${reason}, and this portal was bound before that was so`, { rule, hint: 'Send the statement again.' });
+}
+
+export function timedOut(timeoutMs: number): GateError {
+  return new GateError('statement-timeout', `the statement took longer than ${timeoutMs} ms`, {
+    rule: 'statement-timeout',
+    hint: 'Policy sets this limit. Narrow the statement down, or ask for a role with a longer one.',
+  });
+}
+
+export function tooManyRows(rowsMax: number): GateError {
+  return new GateError('row-limit', `the statement is over the limit of ${rowsMax} rows; what it changed is rolled back`, {
+    rule: 'row-limit',
+    hint: 'Narrow it down, or ask for a role without this limit.',
+  });
+}
+
+/** Rows of COPY stream past, and a text of several statements is one transaction: neither can be taken back by the row. */
+export function uncountable(rowsMax: number): GateError {
+  return new GateError('row-limit', `under a limit of ${rowsMax} rows, statements come one at a time, without others nested in them, and COPY not at all`, {
+    rule: 'row-limit',
+    hint: 'Send each statement by itself, and read with SELECT.',
+  });
+}

@@ -1,0 +1,100 @@
+/** What a connection has done to the settings that decide what its statements mean, and how long they may run. */
+import { GateError } from '../errors/errors.ts';
+import type { Catalog } from '../sql/catalog.ts';
+import type { StatementFacts } from '../sql/facts.ts';
+import type { TransactionStatus } from '../pgwire/backend.ts';
+import type { SettingChange } from '../sql/outline.ts';
+import type { SessionNames } from '../sql/resolve.ts';
+
+/** A target's catalog, as it was last looked at. */
+export type CatalogView = {
+  readonly current: Catalog | undefined;
+  /** Of a session that has not changed it; undefined while it is not known. */
+  readonly defaultSearchPath: readonly string[] | undefined;
+  readonly serverMajor: number | undefined;
+  /** Keeps it fresh until released. `ready` resolves when it has been looked at, whatever came of that. */
+  use(): { readonly ready: Promise<void>; release(): void };
+  /** Resolves when it has been looked at again, whatever came of that. */
+  refresh(): Promise<void>;
+};
+
+export type SettingsWatchOptions = {
+  readonly watch: CatalogView;
+  /** Names are about to be looked up. A policy that has changed may be the first to ask for them. */
+  readonly onLookUp: () => void;
+  /** The search_path of the start-up packet, if the client sent one. */
+  readonly startupSearchPath: string | undefined;
+  /** Unlike that of any other connection. */
+  readonly connection: string;
+};
+
+export class SettingsWatch {
+  readonly #options: SettingsWatchOptions;
+  /** Nobody can tell any more where bare names are looked up, so they stand for everything of that name. */
+  #isPathUnknown: boolean;
+  #roleChanges = 0;
+  /** Definitions were changed here, and the catalog was not looked at since. */
+  #isUncertain = false;
+  #refreshing: Promise<void> | undefined;
+
+  constructor(options: SettingsWatchOptions) {
+    this.#options = options;
+    this.#isPathUnknown = options.startupSearchPath !== undefined;
+  }
+
+  /** How names are to be looked up now, with the transaction in this state. */
+  namesIn(status: TransactionStatus): SessionNames {
+    const { watch, onLookUp } = this.#options;
+    onLookUp();
+    if (this.#isUncertain && status === 'I' && this.#refreshing === undefined) {
+      this.#refreshing = watch.refresh().finally(() => {
+        this.#isUncertain = false;
+        this.#refreshing = undefined;
+      });
+    }
+    return {
+      catalog: watch.current,
+      path: this.#isPathUnknown ? undefined : watch.defaultSearchPath,
+      ...(this.#isUncertain && { isUncertain: true }),
+    };
+  }
+
+  /** Tells apart approvals for the login role from those for a role that was taken since. */
+  get actingAs(): string {
+    return this.#roleChanges === 0 ? '' : `${this.#options.connection}/${this.#roleChanges}`;
+  }
+
+  /** These statements are about to run, successfully or not. What code they run may have set is not seen. */
+  note(changes: readonly SettingChange[], facts: readonly StatementFacts[]): void {
+    const setsPath = changes.some(({ name }) => name === 'search_path' || name === unknownSetting);
+    // Another role has another "$user", and may look into other schemas.
+    if (setsPath || facts.some(({ runsCode, changesRole }) => runsCode || changesRole)) this.#isPathUnknown = true;
+    if (facts.some(({ kinds }) => kinds.some((kind) => kind !== 'read' && kind !== 'write'))) this.#isUncertain = true;
+    if (facts.some(({ changesRole }) => changesRole)) this.#roleChanges++;
+  }
+
+  /** A refusal when a statement would lift the cap that policy sets. */
+  checkTimeout(changes: readonly SettingChange[], capMs: number | undefined): GateError | undefined {
+    if (capMs === undefined) return undefined;
+    const lifts = changes.find(({ name, value, isReset }) => {
+      if ((name !== 'statement_timeout' && name !== unknownSetting) || isReset) return false;
+      const ms = value === undefined ? undefined : parseTimeout(value);
+      return ms === undefined || ms === 0 || ms > capMs;
+    });
+    if (lifts === undefined) return undefined;
+    return new GateError('denied', `statement_timeout may be at most ${capMs} ms here`, {
+      rule: 'statement-timeout',
+      hint: `Set it to a number of milliseconds up to ${capMs}.`,
+    });
+  }
+}
+
+/** A setting whose name the text does not tell. */
+const unknownSetting = '?';
+const msPer: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Milliseconds as the server reads them (GUC_UNIT_MS); undefined for what it would not take. */
+export function parseTimeout(text: string): number | undefined {
+  const [, number, unit = 'ms'] = /^\s*(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)?\s*$/.exec(text) ?? [];
+  return number === undefined ? undefined : Math.round(Number(number) * (msPer[unit] as number));
+}

@@ -1,0 +1,40 @@
+/** How a command line ends: the exit code where a signal came between. */
+import { PassThrough } from 'node:stream';
+import { Command } from 'commander';
+import { expect, test } from 'vitest';
+import type { IoStreams } from '../../src/cli/io.ts';
+import { main } from '../../src/cli/main.ts';
+import { GateError } from '../../src/errors/errors.ts';
+
+/** A PassThrough is what a piped stdin, stdout and stderr are to the commands. */
+function areStreams(value: unknown): value is IoStreams {
+  return typeof value === 'object';
+}
+
+async function endOf(failure: Error, reason?: string): Promise<{ exitCode: number; words: string }> {
+  const stderr = new PassThrough();
+  const streams: unknown = { stdin: new PassThrough(), stdout: new PassThrough(), stderr };
+  if (!areStreams(streams)) throw new Error('no streams');
+  const controller = new AbortController();
+  const failing = (): Command =>
+    new Command('fail').action(() => {
+      if (reason !== undefined) controller.abort(reason);
+      throw failure;
+    });
+  const exitCode = await main({ argv: ['fail'], streams, extraCommands: [failing], stopSignal: () => controller.signal });
+  return { exitCode, words: String(stderr.read()) };
+}
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+  [undefined, 4],
+])('a command that fails after %s exits with %i and says why', async (reason, exitCode) => {
+  const end = await endOf(new GateError('login-failed', 'the login was cancelled'), reason);
+  expect(end).toEqual({ exitCode, words: 'gate: the login was cancelled\n' });
+});
+
+test('a bug is one also after Ctrl-C', async () => {
+  expect(await endOf(new Error('a bug'), 'SIGINT')).toMatchObject({ exitCode: 1, words: expect.stringContaining('report it') });
+});
