@@ -78,12 +78,11 @@ export async function waitForGrant(
 ): Promise<void> {
   const { wait, label = '', event, isOwn } = options;
   const { waitForApproval } = await import('../client/approval.ts');
-  const first = await relay.request(id);
-  await announce(io, first, options);
   const interrupt = options.interrupt();
   const { signal } = interrupt;
-  const state = { request: first };
   try {
+    const state = { request: await relay.request(id) };
+    await announce(io, state.request, options);
     const approved = await io.withSpinner(progress(state.request), async (change) => {
       const spinning = setInterval(() => change(progress(state.request)), 1000);
       const mentioning = setInterval(() => io.isInteractive || io.say(`${label}${progress(state.request)}`), mentionMs);

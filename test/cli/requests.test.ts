@@ -166,11 +166,11 @@ describe('gate requests', () => {
   });
 
   test.each([
-    ['a denial without a reason', ['deny', 'r_x'], 2],
-    ['a revocation without a reason', ['grants', 'revoke', 'g_x'], 2],
-    ['uses that are no number', ['approve', 'r_x', '--uses', 'many'], 2],
-    ['a request that is not there', ['approve', 'r_x'], 3],
-    ['a grant that is not there', ['grants', 'revoke', 'g_x', '--reason', 'x'], 3],
+    ['a denial without a reason', ['deny', 'r_ooo'], 2],
+    ['a revocation without a reason', ['grants', 'revoke', 'g_ooo'], 2],
+    ['uses that are no number', ['approve', 'r_ooo', '--uses', 'many'], 2],
+    ['a request that is not there', ['approve', 'r_ooo'], 3],
+    ['a grant that is not there', ['grants', 'revoke', 'g_ooo', '--reason', 'x'], 3],
     ['a state that is none', ['requests', 'list', '--state', 'odd'], 2],
   ])('%s is refused', async (_, words, code) => {
     expect((await stage.run('dba', words)).code).toBe(code);
