@@ -80,7 +80,7 @@ describe('device flow', () => {
     const answer = { verificationUri, userCode, account: 'dba', decision: 'approve' as const };
     await expect(approveDevice({ ...answer, userCode: 'XXXX-XXXX' })).rejects.toThrow(/code is unknown/);
     await expect(approveDevice({ ...answer, account: 'nobody' })).rejects.toThrow(
-      'there is no account nobody, only engineer, dba, operator',
+      'there is no account nobody, only engineer, dba, dba2, operator',
     );
     const second = await begin();
     await approveDevice({ ...answer, userCode: second.user_code });

@@ -34,7 +34,7 @@ describe('from the client', () => {
     fc.assert(
       fc.property(text, text, text, (one, two, three) => {
         expect(decode(serialize.query(one))).toEqual({ type: 'Query', sql: one });
-        expect(decode(serialize.parse({ name: one, text: two, types: [23, 25] }))).toEqual({ type: 'Parse', name: one, sql: two });
+        expect(decode(serialize.parse({ name: one, text: two, types: [23, 25] }))).toEqual({ type: 'Parse', name: one, sql: two, parameterTypes: [23, 25] });
         const values = [one, null, Buffer.from(two), three];
         expect(decode(serialize.bind({ portal: one, statement: two, values, binary: three.length % 2 === 0 }))).toEqual({
           type: 'Bind',
@@ -49,7 +49,7 @@ describe('from the client', () => {
         });
         expect(decode(serialize.describe({ type: 'S', name: one }))).toEqual({ type: 'Describe', of: 'statement', name: one });
         expect(decode(serialize.close({ type: 'P', name: one }))).toEqual({ type: 'Close', of: 'portal', name: one });
-        expect(decode(serialize.execute({ portal: one, rows: 7 }))).toEqual({ type: 'Execute', portal: one });
+        expect(decode(serialize.execute({ portal: one, rows: 7 }))).toEqual({ type: 'Execute', portal: one, rowsMax: 7 });
         expect(decode(serialize.copyFail(one))).toEqual({ type: 'CopyFail' });
       }),
     );
