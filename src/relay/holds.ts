@@ -87,7 +87,8 @@ export class Holds {
       if (decided.state !== 'approved') throw turnedDown(decided);
       // Its use is spent before it runs: whatever happens next, it does not run twice on one approval.
       const taken = await this.#options.desk.take(key);
-      if (taken === undefined) throw new GateError('approval-expired', 'the approval was used up or withdrawn before the statement ran', about(request));
+      // An approver has left the group meanwhile, or another connection of the same person was faster.
+      if (taken === undefined) throw turnedDown(await this.#options.desk.decided(request.id, stop.signal));
       return { request: request.id, reason: namesOf(decided) };
     } finally {
       this.#waiting = undefined;
@@ -210,11 +211,13 @@ function pending(request: AccessRequest, who: string): GateError {
 function turnedDown(request: AccessRequest): GateError {
   if (request.state === 'denied') {
     const no = request.votes.findLast(({ decision }) => decision === 'deny');
-    const why = no?.reason === undefined ? '' : `: ${no.reason}`;
     const hint = 'Nothing has run. Change the statement, or talk to them.';
-    return new GateError('approval-rejected', `${no?.by.name ?? 'an approver'} denied the statement${why}`, { ...about(request), hint });
+    if (no === undefined) return new GateError('approval-rejected', request.endReason ?? 'the approval does not count', { ...about(request), hint });
+    const why = no.reason === undefined ? '' : `: ${no.reason}`;
+    return new GateError('approval-rejected', `${no.by.name} denied the statement${why}`, { ...about(request), hint });
   }
   const why = request.endReason ?? `the request is ${request.state}`;
+  if (request.state === 'used') return new GateError('approval-expired', 'the approval was used by another connection', about(request));
   if (request.state === 'withdrawn') return new GateError('approval-rejected', `the request was withdrawn: ${why}`, about(request));
   return new GateError('approval-expired', `nobody approved the statement in time: ${why}`, {
     ...about(request),

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import type { TunnelNews } from '../../src/api/api.ts';
 import type { AuditEntry } from '../../src/audit/entry.ts';
 import { startLocalPort, type LocalPort } from '../../src/client/local-port.ts';
 import { openSession, type OpenSession } from '../../src/client/session.ts';
@@ -40,6 +41,8 @@ export type OpenTunnel = {
   readonly session: OpenSession;
   readonly port: LocalPort;
   readonly broken: string[];
+  /** What the relay said beside the bytes. */
+  readonly news: TunnelNews[];
   /** A connected node-postgres client through the port; ended with the fixture. */
   client(overrides?: object): Promise<Client>;
   url: string;
@@ -134,12 +137,14 @@ ${options.targets ?? ''}`,
       };
       const session = await openSession(client, 'connect', wish, waitSeconds);
       const broken: string[] = [];
+      const news: TunnelNews[] = [];
       const port = await startLocalPort({
         relay: client.url,
         session: session.id,
         accessToken: () => client.accessToken(),
         listen: { port: 0 },
         onBroken: (reason) => broken.push(reason),
+        onNews: (one) => news.push(one),
       });
       ends.push(() => port.close());
       const connection = { host: port.host, port: port.port, user: session.user, password: session.password, database: session.database };
@@ -147,6 +152,7 @@ ${options.targets ?? ''}`,
         session,
         port,
         broken,
+        news,
         url: `postgresql://${session.user}:${session.password}@${port.host}:${port.port}/${session.database}`,
         client: async (overrides = {}) => {
           const pg = new Client({ ...connection, ...overrides });

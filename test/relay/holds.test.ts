@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { serialize } from 'pg-protocol';
+import { noticeIntervalMs } from '../../src/relay/holds.ts';
 import { DeskClient } from './desk-client.ts';
 import { rawCancel, RawClient } from './raw-client.ts';
 import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
@@ -19,6 +20,7 @@ targets:
         maxDuration: 8h
         rules:
           - { name: single-row, effect: allow, kinds: [read, write], maxRows: 1 }
+          - { name: deletes, effect: hold, commands: [DELETE], bounded: false, approval: { by: [dbas], count: 2, within: 10m } }
           - { name: many-rows, effect: hold, kinds: [write], reason: it may change many rows, approval: { by: [dbas], within: 10m } }
           - { name: soon, effect: hold, commands: [CREATE TABLE], approval: { by: [dbas], within: 2s } }
 `;
@@ -70,6 +72,7 @@ describe('approved', () => {
     expect(request).toMatchObject({ kind: 'statement', rule: 'prod-db/engineer/many-rows', state: 'pending' });
     expect(request.statement).toMatchObject({ transaction: 'I', sql: protocol === 'simple' ? big : 'update items set name = $1', rowEstimate: 100 });
     expect(request.statement?.parameters).toEqual(protocol === 'simple' ? [] : ['x']);
+    await eventually('the client is told', () => notices.length > 0);
     expect(notices[0]?.message).toMatch(`this statement waits for approval by dbas (dba), 10 min left`);
     expect(notices[0]?.hint).toBe(`Ctrl-C withdraws it. An approver runs: gate approve ${request.id}`);
     expect(await changed()).toBe(0);
@@ -125,6 +128,36 @@ describe('approved', () => {
     await result;
     await client.query('rollback');
     expect(await changed()).toBe(0);
+  });
+});
+
+describe('while it waits', () => {
+  test('it is said again and again, also beside the bytes, and others work on', async () => {
+    const { client, notices } = await clientWithNotices();
+    const result = client.query(big).catch(() => undefined);
+    const request = await waiting();
+    const other = await tunnel.client();
+    expect((await other.query('select 1 as one')).rows).toEqual([{ one: 1 }]);
+    await eventually('it is said', () => notices.length === 1 && tunnel.news.length === 1);
+    expect(tunnel.news[0]?.requestId).toBe(request.id);
+    await new Promise((resolve) => setTimeout(resolve, noticeIntervalMs + 500));
+    expect(notices).toHaveLength(2);
+    expect(notices[1]?.message).toMatch(/, 10 min left \(request r_\w+\)$/);
+    expect(tunnel.news).toHaveLength(2);
+    await dba.deny(request.id, 'enough');
+    await result;
+  });
+
+  test('an approval by two people takes two, and a message of another connection does not end the wait', async () => {
+    const client = await tunnel.client();
+    const result = client.query('delete from items where id > 0 -- by two');
+    const request = await waiting();
+    await dba.approve(request.id);
+    expect((await dba.request(request.id)).state).toBe('pending');
+    await new DeskClient(fixture, 'dba2').approve(request.id);
+    expect((await result).rowCount).toBe(100);
+    await fixture.admin.query(`insert into items select n, 'item ' || n from generate_series(1, 100) n`);
+    expect(await recorded('delete from items where id > 0 -- by two')).toMatchObject([{ kind: 'hold' }, { effect: 'allow', reason: 'approved by dba and dba2' }]);
   });
 });
 
