@@ -1,28 +1,14 @@
 /** What CLI and relay say to each other about requests, votes and grants. Times are RFC 3339 in UTC. */
 import * as z from 'zod/mini';
 import { Parameter } from '../audit/entry.ts';
-import { GrantInfo, PrincipalInfo, reasonLengthMax, StatementKind } from './api.ts';
+import { GrantInfo, PrincipalInfo, reasonLengthMax } from './api.ts';
+import { StatementFactsInfo } from './policy-api.ts';
 
 /** Longest time that the relay keeps a long poll open. */
 export const waitSecondsMax = 30;
 
 export const RequestState = z.enum(['pending', 'approved', 'denied', 'withdrawn', 'expired', 'used']);
 export type RequestState = z.infer<typeof RequestState>;
-
-const FactsInfo = z.object({
-  command: z.string(),
-  commands: z.array(z.string()),
-  kinds: z.array(StatementKind),
-  reads: z.array(z.string()),
-  writes: z.array(z.string()),
-  functions: z.array(z.string()),
-  rowsMax: z.optional(z.number()),
-  locking: z.boolean(),
-  transaction: z.optional(z.string()),
-  settings: z.array(z.string()),
-  changesRole: z.boolean(),
-  runsCode: z.boolean(),
-});
 
 /** The statement that is asked for: exactly what will run. */
 export const HeldStatementInfo = z.object({
@@ -33,7 +19,7 @@ export const HeldStatementInfo = z.object({
   parameters: z.array(Parameter),
   fingerprint: z.string(),
   parameterHash: z.string(),
-  facts: z.array(FactsInfo),
+  facts: z.array(StatementFactsInfo),
   transaction: z.enum(['I', 'T', 'E']),
   locks: z.optional(z.array(z.string())),
   rowEstimate: z.optional(z.number()),
