@@ -2,13 +2,19 @@
 import { serialize } from 'pg-protocol';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RelayClient } from '../../src/client/relay-client.ts';
+import { pendingPerPrincipalMax } from '../../src/relay/requests.ts';
 import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 import { RawClient } from './raw-client.ts';
 
 const policy = `
+approvers: { leads: { groups: [dba] } }
 targets:
   prod-db:
     roles:
+      held:
+        groups: [engineering]
+        allow: [read]
+        rules: [{ name: writes, effect: hold, kinds: [write], approval: { by: [leads] } }]
       all: { groups: [engineering, dba, operations], allow: [read, write, schema] }
 `;
 /** Of each activity, so that it is a hundred. */
@@ -16,6 +22,7 @@ const sessionsEach = 25;
 const accounts = ['engineer', 'dba', 'dba2', 'operator'] as const;
 /** Long enough to open all of them on a busy machine. */
 const grantSeconds = 45;
+const heldSeconds = 15;
 
 let fixture: RelayFixture;
 
@@ -61,6 +68,20 @@ async function openBusy(): Promise<Busy[]> {
 }
 
 const backends = async () => (await fixture.admin.query(`select 1 from pg_stat_activity where application_name like 'gate/%'`)).rowCount;
+
+/** Sessions whose statement waits for an approval: as many as may wait for one person at a time. */
+async function openHeld(): Promise<Busy[]> {
+  const owner = await fixture.clientFor('engineer');
+  return Promise.all(
+    Array.from({ length: pendingPerPrincipalMax }, async () => {
+      const tunnel = await fixture.connect('engineer', 'held', heldSeconds);
+      const client = await RawClient.logIn(tunnel.port, tunnel.session);
+      client.send(serialize.query(`update items set name = 'held'`));
+      await client.next('N');
+      return { tunnel, client, owner };
+    }),
+  );
+}
 
 function closed({ client }: Busy): Promise<number> {
   return new Promise((resolve) => {
@@ -122,4 +143,42 @@ describe('a hundred sessions in mid-query, in COPY in, in COPY out, and idle in 
     expect(times).toHaveLength(100);
     expect(median).toBeLessThanOrEqual(1000);
   }, 180_000);
+});
+
+describe('sessions whose statement waits for an approval', () => {
+  const expectWithdrawn = async (busy: readonly Busy[]) => {
+    const owner = busy[0]?.owner as RelayClient;
+    await eventually('no request waits any more', async () => (await owner.requests({ states: ['pending'], isMine: true })).length === 0);
+    const requests = await owner.requests({ isMine: true, limit: busy.length });
+    expect(new Set(requests.map(({ kind, state }) => `${kind} ${state}`))).toEqual(new Set(['statement withdrawn']));
+    expect((await fixture.admin.query(`select 1 from items where name = 'held'`)).rowCount).toBe(0);
+  };
+
+  test('are stopped within a second when their grants are revoked', async ({ annotate }) => {
+    const busy = await openHeld();
+    const times: number[] = [];
+    for (const one of busy) {
+      const [from, end] = [performance.now(), closed(one)];
+      await one.owner.revokeGrant(one.tunnel.session.grant, 'S12');
+      times.push((await end) - from);
+    }
+    await expectAllGone(busy, 'grant-revoked');
+    await expectWithdrawn(busy);
+    const { median, max } = describeTimes(times);
+    await annotate(`revoked while held: median ${median} ms, max ${max} ms`);
+    expect(median).toBeLessThanOrEqual(1000);
+  });
+
+  test('are stopped within a second when their grants expire', async ({ annotate }) => {
+    const busy = await openHeld();
+    const times = await Promise.all(busy.map(async (one) => {
+      const wall = performance.now() + Date.parse(one.tunnel.session.expiresAt) - Date.now();
+      return (await closed(one)) - wall;
+    }));
+    await expectAllGone(busy, 'grant-expired');
+    await expectWithdrawn(busy);
+    const { median, max } = describeTimes(times);
+    await annotate(`expired while held: median ${median} ms, max ${max} ms past the wall`);
+    expect(median).toBeLessThanOrEqual(1000);
+  });
 });
