@@ -31,6 +31,7 @@ const text = [
   list('functions', 'Functions of pg_catalog that cannot be called with one argument.', named((isUnary, takesRow) => isUnary !== true && takesRow !== true)),
   list('unaryFunctions', 'Those that can.', named((isUnary, takesRow) => isUnary === true && takesRow !== true)),
   list('rowFunctions', 'Those that take a row of any table.', named((_, takesRow) => takesRow === true)),
+  list('setFunctions', 'Those of all these that return a set.', calls.flatMap(([, name, , , , returnsSet]) => (returnsSet === true ? [String(name)] : [])).toSorted()),
   list('catalogRelations', 'Tables and views of pg_catalog.', await inSchema('pg_catalog')),
   list('informationRelations', 'Views of information_schema.', await inSchema('information_schema')),
 ].join('\n');

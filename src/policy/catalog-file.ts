@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 import { Catalog, type CatalogData, type CatalogFunction, type CatalogRelation } from '../sql/catalog.ts';
 import type { SessionNames } from '../sql/session-names.ts';
-import { catalogRelations, functions, informationRelations, rowFunctions, unaryFunctions } from './builtins.ts';
+import { catalogRelations, functions, informationRelations, rowFunctions, setFunctions, unaryFunctions } from './builtins.ts';
 
 const QualifiedName = z.string().check(z.regex(/^[^.]+\.[^.]+$/, 'write schema.name, as in public.orders'));
 const Key = z.record(z.string(), z.string());
@@ -54,7 +54,9 @@ export function sessionNames(file: CatalogFile = emptyFile): SessionNames {
 const emptyFile: CatalogFile = { path: ['public'], tables: {}, views: {}, functions: [] };
 
 function builtinFunctions(): CatalogFunction[] {
-  const of = (text: string, more: Partial<CatalogFunction>) => words(text).map((name) => ({ schema: 'pg_catalog', name, isTrusted: true as const, ...more }));
+  const sets = new Set(words(setFunctions));
+  const of = (text: string, more: Partial<CatalogFunction>) =>
+    words(text).map((name) => ({ schema: 'pg_catalog', name, isTrusted: true as const, ...more, ...(sets.has(name) && { returnsSet: true as const }) }));
   return [...of(functions, {}), ...of(unaryFunctions, { isUnary: true }), ...of(rowFunctions, { isUnary: true, takesRow: true })];
 }
 

@@ -40,7 +40,7 @@ rules:
   - name: wide-writes
     effect: hold
     kinds: [write]
-    reason: no unique key bounds the rows that it changes to one
+    reason: no unique key bounds the rows that it changes or locks to one
     approval: { count: 2 }
   - name: definitions
     effect: hold

@@ -133,13 +133,14 @@ class Loader {
 
   async #functions(): Promise<CatalogFunction[]> {
     const functions: CatalogFunction[] = [];
-    await this.#connection.each(queries.functions, ([schema, name, isUnary, takesRow, isTrusted]) => {
+    await this.#connection.each(queries.functions, ([schema, name, isUnary, takesRow, isTrusted, returnsSet]) => {
       functions.push({
         schema: this.#shared(schema),
         name: String(name),
         ...(isUnary === 't' && { isUnary: true as const }),
         ...(takesRow === 't' && { takesRow: true as const }),
         ...(isTrusted === 't' && !runsText(String(name)) && { isTrusted: true as const }),
+        ...(returnsSet === 't' && { returnsSet: true as const }),
       });
     });
     return functions;

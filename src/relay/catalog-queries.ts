@@ -105,7 +105,8 @@ export const functions = `select n.nspname, p.proname,
     bool_or(p.pronargs >= 1 and p.pronargs - p.pronargdefaults <= 1),
     bool_or(p.pronargs >= 1 and p.pronargs - p.pronargdefaults <= 1
       and (a.typtype = 'c' or b.typtype = 'c' or a.typname in ('record', 'any', 'anyelement', 'anynonarray', 'anycompatible', 'anycompatiblenonarray'))),
-    bool_and(p.oid < ${firstUserId} or ${trusted('pg_proc', 'p.oid')} or (${touches}))
+    bool_and(p.oid < ${firstUserId} or ${trusted('pg_proc', 'p.oid')} or (${touches})),
+    bool_or(p.proretset)
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     left join pg_type a on a.oid = p.proargtypes[0]
     left join pg_type b on b.oid = a.typbasetype

@@ -209,7 +209,8 @@ export class Gatekeeper {
       const own = inText.flatMap((change) => (change.tag === 'PREPARE' && change.name === name ? change.outline : []));
       const before = await this.#find(() => this.#options.pending.statements.find(name, segment));
       if (before !== undefined && (before.nameChanges.length > 0 || before.executes.length > 0)) changesNames = true;
-      if (own.length > 0 || before !== undefined) outlines.set(name, [...own, ...(before?.outlines ?? [])]);
+      const declared = before?.outlines.map((outline) => ({ ...outline, parameterTypes: before.parameterTypes })) ?? [];
+      if (own.length > 0 || before !== undefined) outlines.set(name, [...own, ...declared]);
       if (before !== undefined) texts.push(before.text);
     }
     const kinds: StatementKind[] = [...outlines.values()].flat().flatMap((outline) => outline.kinds);

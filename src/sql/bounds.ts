@@ -13,19 +13,22 @@ type Scope = {
   readonly schema?: string | undefined;
   /** Of MERGE: the alias of its source, and the types of the constants in each of its columns. */
   readonly source?: { readonly alias: string; readonly columns: ReadonlyMap<string, readonly string[]> };
-  /** Of PREPARE: the declared types of $1 and so on. */
-  readonly parameters: readonly string[];
+  readonly parameters: Parameters;
 };
+
+/** `types`: of $1 and so on, as PREPARE declares them. `isRepeated`: whether one stands in the statement more than once. */
+export type Parameters = { readonly types: readonly string[]; readonly isRepeated: (number: number) => boolean };
 
 /** INSERT: rows of VALUES, of a SELECT that computes one, or up to a LIMIT. */
 export function rowsOfInsert(insert: Node): RowsOutline | undefined {
   const select = (insert['selectStmt'] as Node | undefined)?.['SelectStmt'] as Node | undefined;
-  const most = insert['selectStmt'] === undefined ? 1 : select && rowsOfSelect(select);
-  return most === undefined ? undefined : { most };
+  const calls = new Set<string>();
+  const most = insert['selectStmt'] === undefined ? 1 : select && rowsOfSelect(select, calls);
+  return most === undefined ? undefined : { most, ...(calls.size > 0 && { calls: [...calls] }) };
 }
 
-/** UPDATE and DELETE. `parameters`: types declared by PREPARE. */
-export function rowsOfWhere(statement: Node, parameters: readonly string[]): RowsOutline | undefined {
+/** UPDATE and DELETE, and a SELECT that locks the rows of one relation. */
+export function rowsOfWhere(statement: Node, parameters: Parameters): RowsOutline | undefined {
   const where = statement['whereClause'] as Node | undefined;
   if (where?.['CurrentOfExpr'] !== undefined) return { isCurrent: true };
   const condition = conditionOf(where, { ...targetOf(statement), parameters });
@@ -33,14 +36,16 @@ export function rowsOfWhere(statement: Node, parameters: readonly string[]): Row
 }
 
 /** MERGE from constants: each offered row meets at most the rows that the condition lets it meet. */
-export function rowsOfMerge(merge: Node, parameters: readonly string[]): RowsOutline | undefined {
+export function rowsOfMerge(merge: Node, parameters: Parameters): RowsOutline | undefined {
   const clauses = ((merge['mergeWhenClauses'] ?? []) as Node[]).map((clause) => clause['MergeWhenClause'] as Node);
   if (clauses.some((clause) => clause['matchKind'] === 'MERGE_WHEN_NOT_MATCHED_BY_SOURCE')) return undefined;
   const source = (merge['sourceRelation'] as Node | undefined)?.['RangeSubselect'] as Node | undefined;
   const select = (source?.['subquery'] as Node | undefined)?.['SelectStmt'] as Node | undefined;
-  const most = select && rowsOfSelect(select);
+  const calls = new Set<string>();
+  const most = select && rowsOfSelect(select, calls);
   if (source === undefined || select === undefined || most === undefined) return undefined;
-  if (clauses.every((clause) => clause['commandType'] === 'CMD_INSERT' || clause['commandType'] === 'CMD_NOTHING')) return { most };
+  const offered = { most, ...(calls.size > 0 && { calls: [...calls] }) };
+  if (clauses.every((clause) => clause['commandType'] === 'CMD_INSERT' || clause['commandType'] === 'CMD_NOTHING')) return offered;
   const scope = { ...targetOf(merge), parameters };
   const alias = source['alias'] as Node | undefined;
   const columns = alias && columnsOf(select, alias, scope);
@@ -48,7 +53,7 @@ export function rowsOfMerge(merge: Node, parameters: readonly string[]): RowsOut
     ...scope,
     ...(columns && { source: { alias: String(alias['aliasname']), columns } }),
   });
-  return join === undefined ? undefined : { most, join };
+  return join === undefined ? undefined : { ...offered, join };
 }
 
 function targetOf(statement: Node): { target: string; schema?: string } {
@@ -57,36 +62,47 @@ function targetOf(statement: Node): { target: string; schema?: string } {
   return { target: relname, ...(schemaname !== undefined && { schema: schemaname }) };
 }
 
-/** Most rows of a query; undefined where the text does not tell. */
-function rowsOfSelect(select: Node, depth = 0): number | undefined {
+/** Most rows of a query, unless one of the `calls` returns a set; undefined where the text does not tell. */
+function rowsOfSelect(select: Node, calls: Set<string>, depth = 0): number | undefined {
   if (depth > depthMax) return undefined;
-  const rows = rowsBeforeLimit(select, depth);
+  const own = new Set<string>();
+  const rows = rowsBeforeLimit(select, own, depth);
   const limit = ((select['limitCount'] as Node | undefined)?.['A_Const'] as Node | undefined)?.['ival'] as { ival?: number } | undefined;
-  if (limit === undefined || select['limitOption'] === 'LIMIT_OPTION_WITH_TIES') return rows;
-  return Math.min(rows ?? Infinity, limit.ival ?? 0);
+  if (limit === undefined || select['limitOption'] === 'LIMIT_OPTION_WITH_TIES') {
+    for (const call of own) calls.add(call);
+    return rows;
+  }
+  // The server refuses a negative one only when it gets there.
+  const most = Math.max(0, limit.ival ?? 0);
+  return rows === undefined || own.size > 0 ? most : Math.min(rows, most);
 }
 
-function rowsBeforeLimit(select: Node, depth: number): number | undefined {
+function rowsBeforeLimit(select: Node, calls: Set<string>, depth: number): number | undefined {
+  // The one row of INSERT … VALUES is a SELECT to the server, and what rows are sorted by may multiply them as well.
+  noteCalls([select['targetList'], select['valuesLists'], select['sortClause'], select['distinctClause'], select['windowClause']], calls);
   if (Array.isArray(select['valuesLists'])) return select['valuesLists'].length;
   if (select['op'] !== undefined && select['op'] !== 'SETOP_NONE') {
-    const left = rowsOfSelect(select['larg'] as Node, depth + 1);
-    const right = rowsOfSelect(select['rarg'] as Node, depth + 1);
+    const left = rowsOfSelect(select['larg'] as Node, calls, depth + 1);
+    const right = rowsOfSelect(select['rarg'] as Node, calls, depth + 1);
     return left === undefined || right === undefined ? undefined : left + right;
   }
-  // Without FROM there is one row, unless a function returns a set of them or grouping sets multiply it.
-  const isOne = select['fromClause'] === undefined && select['groupClause'] === undefined && !holdsCall(select['targetList']);
-  return isOne ? 1 : undefined;
+  // Without FROM there is one row, unless grouping sets multiply it.
+  return select['fromClause'] === undefined && select['groupClause'] === undefined ? 1 : undefined;
 }
 
-function holdsCall(root: unknown): boolean {
+/** Names of all that is called there, also as (x).f. */
+function noteCalls(root: unknown, calls: Set<string>): void {
   const stack: unknown[] = [root];
   while (stack.length > 0) {
     const value = stack.pop();
     if (typeof value !== 'object' || value === null) continue;
-    if ('FuncCall' in value || 'A_Indirection' in value) return true;
+    const { FuncCall, A_Indirection } = value as { FuncCall?: Node; A_Indirection?: Node };
+    for (const names of [FuncCall?.['funcname'], A_Indirection?.['indirection']]) {
+      const name = nameOf(((names ?? []) as Node[]).at(-1) ?? {});
+      if (name !== undefined) calls.add(name);
+    }
     for (const child of Object.values(value)) stack.push(child);
   }
-  return false;
 }
 
 /** Types of the constants in each column of VALUES or of a one-row SELECT; a column that holds more than constants is left out. */
@@ -228,10 +244,16 @@ function typeOf(node: Node | undefined, scope: Scope): string | undefined {
     if (constant['ival'] !== undefined) return 'int';
     if (constant['fval'] !== undefined) return 'numeric';
     if (constant['boolval'] !== undefined) return 'bool';
+    // Under transform_null_equals it means IS NULL, which any number of rows may meet.
+    if (constant['isnull'] === true) return undefined;
     return constant['bsval'] === undefined ? 'unknown' : 'bit';
   }
   const parameter = node?.['ParamRef'] as { number?: number } | undefined;
-  if (parameter !== undefined) return scope.parameters[(parameter.number ?? 0) - 1] ?? `$${parameter.number ?? 0}`;
+  if (parameter !== undefined) {
+    const { number = 0 } = parameter;
+    const { types, isRepeated } = scope.parameters;
+    return types[number - 1] ?? `$${number}${isRepeated(number) ? '+' : ''}`;
+  }
   const sign = node?.['A_Expr'] as Node | undefined;
   // -1::bigint is the negative of a cast; a sign before anything else may make another type of it.
   if (sign?.['lexpr'] === undefined && isOperator(sign?.['name'], '-')) return typeOfCast(sign?.['rexpr'] as Node);

@@ -45,6 +45,7 @@ export type CatalogFunction = QualifiedName & {
   /** Callable with one argument; with one that is a row of a table. */
   readonly isUnary?: true;
   readonly takesRow?: true;
+  readonly returnsSet?: true;
   /** Belongs to an extension whose code is known to run no SQL of others. */
   readonly isTrusted?: true;
 };

@@ -3,7 +3,7 @@ import { rowEvents, type Catalog, type CatalogRelation, type QualifiedName } fro
 import { functionKind, locks, runsText } from './functions.ts';
 import type { StatementKind } from './kind.ts';
 import { displayName } from './names.ts';
-import type { Change, ChangeAction, ObjectName, RelationUse } from './outline.ts';
+import type { Change, ChangeAction, ObjectName, RelationUse, RowLock } from './outline.ts';
 import { rowsOf } from './row-limits.ts';
 import type { SessionNames } from './session-names.ts';
 
@@ -71,7 +71,7 @@ export class Effects {
   }
 
   /** Answers the most rows that the change itself can meet; what it cannot prove makes the whole unproven. */
-  change(change: Change): number {
+  change(change: Change, parameterTypes: readonly number[] = []): number {
     if (change.name === '*') return this.#changeSchema(change);
     const isUncounted = change.rows !== undefined && 'most' in change.rows && !('join' in change.rows) && change.rows.most === 0;
     const { relations, isKnown } = this.#lookUp(change.isNew === true ? this.#placeNew(change) : change);
@@ -80,11 +80,22 @@ export class Effects {
       if (!isUncounted || change.isNew === true) this.isUnproven = true;
     }
     if (roleCatalogs.has(change.name)) this.changesRole = true;
-    const { catalog, parameterTypes = [], path } = this.#names;
+    for (const relation of relations) this.#write(relation, change.action, change);
+    return isUncounted ? 0 : this.#count(change, relations, parameterTypes);
+  }
+
+  /** Answers the most rows that it can lock. */
+  lock(lock: RowLock, parameterTypes: readonly number[] = []): number {
+    const { relations, isKnown } = this.#lookUp(lock);
+    if (!isKnown) this.isUnproven = true;
+    return this.#count(lock, relations, parameterTypes);
+  }
+
+  #count(met: Pick<Change, 'rows' | 'isOnly'>, relations: readonly CatalogRelation[], parameterTypes: readonly number[]): number {
+    const { catalog, path } = this.#names;
     let most = 0;
     for (const relation of relations) {
-      this.#write(relation, change.action, change);
-      const rows = isUncounted ? 0 : rowsOf(change, relation, { catalog: catalog as Catalog, parameterTypes, path });
+      const rows = rowsOf(met, relation, { catalog: catalog as Catalog, parameterTypes, path });
       if (rows === undefined) this.isUnproven = true;
       else most = Math.max(most, rows);
     }

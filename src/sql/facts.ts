@@ -14,7 +14,7 @@ export type StatementFacts = {
   readonly writes: readonly string[];
   /** The bare name for functions of pg_catalog, "schema.name" for others, "?.name" for unknown ones. */
   readonly functions: readonly string[];
-  /** Most rows that it can change, proven from the text and the unique keys; absent where nothing is proven, 0 for none. */
+  /** Most rows that it can change or lock, proven from the text and the unique keys; absent where nothing is proven, 0 for none. */
   readonly rowsMax?: number;
   /** FOR UPDATE and FOR SHARE, LOCK TABLE, advisory locks. */
   readonly locking: boolean;

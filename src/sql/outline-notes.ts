@@ -1,6 +1,7 @@
 /** What is gathered for an outline while a parse tree is walked; without repetition, however long the text. */
 import type { StatementKind } from './kind.ts';
-import type { Change, FunctionUse, ObjectName, RelationUse, SettingChange, StatementOutline } from './outline.ts';
+import type { Parameters } from './bounds.ts';
+import type { Change, FunctionUse, ObjectName, RelationUse, RowLock, RowsOutline, SettingChange, StatementOutline } from './outline.ts';
 
 export type Node = { readonly [field: string]: unknown };
 
@@ -17,12 +18,21 @@ export class Notes {
   /** Names in FROM that stand for a function's result: x.f may then be a call. */
   readonly functionAliases = new Set<string>();
   /** Types of $1 and so on that PREPARE declares. */
-  parameters: readonly string[] = [];
+  parameterTypes: readonly string[] = [];
   isUnbounded = false;
   isLocking = false;
   changesRole = false;
   runsCode = false;
   transaction: string | undefined;
+  readonly #locks: RowLock[] = [];
+  #parameterUses: Map<number, number> | undefined;
+
+  /** Of the whole statement, in which a parameter has one type. */
+  constructor(private readonly root: Node) {}
+
+  get parameters(): Parameters {
+    return { types: this.parameterTypes, isRepeated: (number) => ((this.#parameterUses ??= countParameters(this.root)).get(number) ?? 0) > 1 };
+  }
 
   command(tag: string): void {
     this.#commands.add(tag);
@@ -35,6 +45,10 @@ export class Notes {
 
   change(relation: Node, change: Pick<Change, 'action'> & Partial<Change>): void {
     this.#changes.push({ ...relationName(relation), ...(relation['inh'] !== true && { isOnly: true }), ...change });
+  }
+
+  lock(relation: Node, rows: RowsOutline | undefined): void {
+    this.#locks.push({ ...relationName(relation), ...(relation['inh'] !== true && { isOnly: true }), ...(rows && { rows }) });
   }
 
   define(relation: Node, more: Partial<Change> = {}): void {
@@ -80,6 +94,7 @@ export class Notes {
       kinds,
       reads: [...this.#reads.values()],
       changes: isPlanOnly ? [] : this.#changes,
+      locks: isPlanOnly ? [] : this.#locks,
       functions: functions.map((use) => (use.as === 'column' && this.functionAliases.has(use.schema ?? '') ? { ...use, as: 'field' as const } : use)).map(
         (use) => (use.as === 'call' ? use : { name: use.name, as: use.as }),
       ),
@@ -95,6 +110,19 @@ export class Notes {
       executes: [...this.#executes],
     };
   }
+}
+
+function countParameters(root: Node): Map<number, number> {
+  const uses = new Map<number, number>();
+  const stack: unknown[] = [root];
+  while (stack.length > 0) {
+    const value = stack.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    const parameter = (value as { ParamRef?: { number?: number } }).ParamRef;
+    if (parameter !== undefined) uses.set(parameter.number ?? 0, (uses.get(parameter.number ?? 0) ?? 0) + 1);
+    for (const child of Object.values(value)) stack.push(child);
+  }
+  return uses;
 }
 
 /** A RangeVar, in a list or in a field. */

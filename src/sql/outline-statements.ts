@@ -55,6 +55,9 @@ function noteRows(type: string, node: Node, notes: Notes): readonly string[] | u
     case 'LockStmt':
       notes.isLocking = true;
       return [];
+    case 'SelectStmt':
+      if (node['lockingClause'] !== undefined) noteRowLocks(node, notes);
+      return undefined;
     case '.lockingClause':
     case 'LockingClause':
       notes.isLocking = true;
@@ -62,6 +65,14 @@ function noteRows(type: string, node: Node, notes: Notes): readonly string[] | u
     default:
       return undefined;
   }
+}
+
+/** The rows of one relation can be bound by its keys; those of a join, or of a query in FROM, are not looked into. */
+function noteRowLocks(select: Node, notes: Notes): void {
+  const from = (select['fromClause'] ?? []) as Node[];
+  const relation = from[0]?.['RangeVar'] as Node | undefined;
+  if (from.length === 1 && relation !== undefined) notes.lock(relation, rowsOfWhere({ relation, whereClause: select['whereClause'] }, notes.parameters));
+  else if (from.length > 0) notes.isUnbounded = true;
 }
 
 function noteInsert(node: Node, relation: Node, notes: Notes): void {
@@ -252,7 +263,7 @@ function noteSession(type: string, node: Node, notes: Notes): void {
       notes.execute(truncateName(String(node['name'])));
       break;
     case 'PrepareStmt':
-      notes.parameters = ((node['argtypes'] ?? []) as Node[]).map((item) => typeText((item['TypeName'] ?? {}) as Node) ?? 'array');
+      notes.parameterTypes = ((node['argtypes'] ?? []) as Node[]).map((item) => typeText((item['TypeName'] ?? {}) as Node) ?? 'array');
       break;
     default:
   }

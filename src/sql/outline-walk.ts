@@ -16,7 +16,7 @@ const typeOfField: Readonly<Record<string, string>> = { larg: 'SelectStmt', rarg
 
 /** `isPlanOnly`: EXPLAIN without ANALYZE, which reads but changes nothing. */
 export function outlineStatement(statement: Node, kinds: readonly StatementKind[], isPlanOnly: boolean): StatementOutline {
-  const notes = new Notes();
+  const notes = new Notes(statement);
   const [type = '', body = {}] = Object.entries(statement)[0] ?? [];
   if (type !== '') notes.command(commandTag(type, body as Node));
   const stack: Step[] = [{ type: '', node: statement, scope: undefined }];

@@ -25,17 +25,20 @@ export type Change = RelationUse & {
   readonly rows?: RowsOutline;
 };
 
-/** `most`: rows offered to INSERT or MERGE. `where`: terms that rows must meet. `isCurrent`: WHERE CURRENT OF. */
+/**
+ * `most`: rows offered to INSERT or MERGE, as long as none of the `calls` returns a set. `where`: terms that rows must meet. `isCurrent`: WHERE
+ * CURRENT OF.
+ */
 export type RowsOutline =
-  | { readonly most: number }
+  | { readonly most: number; readonly calls?: readonly string[] }
   | { readonly where: Condition }
   | { readonly isCurrent: true }
-  | { readonly most: number; readonly join: Condition };
+  | { readonly most: number; readonly calls?: readonly string[]; readonly join: Condition };
 
 /**
  * The part of a WHERE that can bound rows. `equal`: each of the columns has one of at most `values` constants, or all of
  * them together one of `values` tuples; `types` are those of the constants: unknown (a plain string, NULL), int, numeric,
- * bool, bit, "$1", or a type's name: "pg_catalog.int4", ".uuid". An `or` of nothing is false.
+ * bool, bit, "$1" ("$1+" where other uses of it may decide its type), or a type's name: "pg_catalog.int4", ".uuid". An `or` of nothing is false.
  */
 export type Condition =
   | { readonly op: 'equal'; readonly columns: readonly string[]; readonly values: number; readonly types: readonly string[] }
@@ -56,6 +59,9 @@ export type SettingChange = {
   readonly isLocal: boolean;
 };
 
+/** Rows of a relation that are locked; without `rows`, any number of them. */
+export type RowLock = RelationUse & { readonly rows?: RowsOutline };
+
 /** One top-level statement, all that is nested in it included. */
 export type StatementOutline = {
   readonly command: string;
@@ -63,6 +69,10 @@ export type StatementOutline = {
   readonly kinds: readonly StatementKind[];
   readonly reads: readonly RelationUse[];
   readonly changes: readonly Change[];
+  /** FOR UPDATE and FOR SHARE. */
+  readonly locks: readonly RowLock[];
+  /** OIDs of the types that Parse declared for its parameters, where another statement executes it. */
+  readonly parameterTypes?: readonly number[];
   readonly functions: readonly FunctionUse[];
   readonly operators: readonly ObjectName[];
   /** Targets of casts. */

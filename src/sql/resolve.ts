@@ -20,7 +20,9 @@ export function resolveFacts(outline: StatementOutline, names: SessionNames): St
   let rows = 0;
   for (const one of outlines) {
     for (const use of one.reads) effects.read(use);
-    for (const change of one.changes) rows += effects.change(change);
+    const types = one === outline ? names.parameterTypes : one.parameterTypes;
+    for (const change of one.changes) rows += effects.change(change, types);
+    for (const lock of one.locks) rows += effects.lock(lock, types);
     for (const use of one.functions) noteFunction(use, effects, names);
     for (const operator of one.operators) noteOperator(operator, effects, names);
     for (const type of one.types) noteType(type, effects, names);

@@ -34,10 +34,11 @@ const declaredTypes: Readonly<Record<number, string>> = {
   1043: '.varchar', 1082: '.date', 1083: '.time', 1114: '.timestamp', 1184: '.timestamptz', 1186: '.interval', 1700: '.numeric', 2950: '.uuid', 705: 'unknown',
 };
 
-/** Most rows of the relation that a change can meet; undefined: not proven. */
-export function rowsOf(change: Change, relation: CatalogRelation, lookup: Lookup): number | undefined {
+/** Most rows of the relation that a change or lock can meet; undefined: not proven. */
+export function rowsOf(change: Pick<Change, 'rows' | 'isOnly'>, relation: CatalogRelation, lookup: Lookup): number | undefined {
   const { rows } = change;
   if (rows === undefined || relation.kind === 'view' || relation.kind === 'foreign') return undefined;
+  if ('calls' in rows && rows.calls?.some((name) => lookup.catalog.functionsNamed(name).some(({ returnsSet }) => returnsSet === true))) return undefined;
   if ('isCurrent' in rows) return 1;
   if ('where' in rows) return rowsMeeting(rows.where, relation, change.isOnly === true, lookup);
   if (!('join' in rows)) return rows.most;
@@ -105,10 +106,11 @@ function rowsOfKey(key: readonly CatalogKeyColumn[], terms: readonly Condition[]
 function isComparable(column: string, constant: string, lookup: Lookup): boolean {
   // A plain string, and a parameter that the server types, take the type of the column.
   if (constant === 'unknown') return true;
-  const parameter = /^\$(\d+)$/.exec(constant);
+  const parameter = /^\$(\d+)(\+?)$/.exec(constant);
   if (parameter !== null) {
     const declared = lookup.parameterTypes[Number(parameter[1]) - 1] ?? 0;
-    return declared === 0 || isComparable(column, pgCatalog(declaredTypes[declared]), lookup);
+    // Its first use gives an undeclared parameter its type, which need not be this one.
+    return declared === 0 ? parameter[2] === '' : isComparable(column, pgCatalog(declaredTypes[declared]), lookup);
   }
   if (constant.startsWith('.') && isCaptured(constant.slice(1), lookup)) return false;
   return allowed.get(column)?.has(constant.replace(/^pg_catalog\./, '.')) === true;

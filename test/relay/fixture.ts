@@ -72,7 +72,7 @@ export type FixtureOptions = {
   readonly directory?: string;
   /** How a relay is started from relay.yaml on a port (0 for any). Default: in this process. */
   readonly start?: (configFile: string, port: number) => Promise<Relay>;
-  /** More targets, as lines of relay.yaml. */
+  /** More targets, as lines of relay.yaml; @PORT@ is that of the server. */
   readonly targets?: string;
   readonly policy?: string;
   /** How old tokens may be; default: as old as any test. */
@@ -99,7 +99,7 @@ policyFile: ./policy.yaml
 issuer: { url: '${provider.issuer}', clientId: gate-cli, audience: gate-relay, groupsMaxAge: ${options.groupsMaxAge ?? '24h'} }
 targets:
   prod-db: { host: 127.0.0.1, port: ${postgres.port}, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable }
-${options.targets ?? ''}`,
+${(options.targets ?? '').replaceAll('@PORT@', String(postgres.port))}`,
   );
   const ends: (() => Promise<unknown>)[] = [];
   const tokens = new Map<string, Promise<string>>();

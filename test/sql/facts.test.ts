@@ -201,8 +201,10 @@ const table: readonly (readonly [string, Expected])[] = [
   ['import foreign schema s from server x into imported', { command: 'IMPORT FOREIGN SCHEMA', writes: ['imported.*'] }],
   ['drop owned by x', { command: 'DROP OWNED', writes: ['?.*'] }],
   // Locks, transactions, settings, roles.
-  ['select * from users for update', { command: 'SELECT', reads: users, locking: true, rowsMax: 0 }],
-  ['select * from (select * from users for share) x', { command: 'SELECT', reads: users, locking: true, rowsMax: 0 }],
+  ['select * from users for update', { command: 'SELECT', reads: users, locking: true }],
+  ['select * from (select * from users for share) x', { command: 'SELECT', reads: users, locking: true }],
+  ['select * from users u where u.id = 7 and name > $1 for no key update', { command: 'SELECT', reads: users, locking: true, rowsMax: 1 }],
+  ['select * from users join orders using (id) where id = 7 for update of users', { command: 'SELECT', reads: ['public.orders', 'public.users'], locking: true }],
   ['lock table users', { command: 'LOCK TABLE', reads: users, locking: true, rowsMax: 0 }],
   ['select pg_advisory_lock(1)', { command: 'SELECT', functions: ['pg_advisory_lock'], locking: true, rowsMax: 0 }],
   ['begin', { command: 'BEGIN', transaction: 'begin', rowsMax: 0 }],

@@ -40,7 +40,7 @@ for (const name of ['pg_class', 'pg_authid', 'pg_settings', 'pg_proc']) add(name
 
 const builtin = 'lower upper count max abs now nextval setval set_config coalesce length pg_sleep pg_advisory_lock pg_notify query_to_xml generate_series unnest row_to_json pg_terminate_backend lo_unlink btrim array_agg date_part extract'
   .split(' ')
-  .map((name) => ({ schema: 'pg_catalog', name, isUnary: true as const, ...(name === 'row_to_json' && { takesRow: true as const }) }));
+  .map((name) => ({ schema: 'pg_catalog', name, isUnary: true as const, ...(name === 'row_to_json' && { takesRow: true as const }), ...(/^(?:generate_series|unnest)$/.test(name) && { returnsSet: true as const }) }));
 
 export const sampleData: CatalogData = {
   relations,
