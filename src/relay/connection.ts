@@ -292,11 +292,16 @@ export class Connection implements SessionConnection {
   async #closeClient(error: GateError | undefined, reason: string): Promise<void> {
     if (this.#isTunnelClosed) return;
     if (error === undefined) return this.#tunnel().close(1000, reason);
-    const giveUp = Date.now() + boundaryTimeoutMs;
-    while (this.#rows?.isAtBoundary === false && Date.now() < giveUp && !this.#upstream?.socket.destroyed) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    const fatal = encodeGateError(error, 'FATAL');
+    if (this.#rows === undefined) this.#tunnel().write(fatal);
+    else {
+      const timeout = new Promise((resolve) => setTimeout(resolve, boundaryTimeoutMs).unref());
+      const closed = new Promise<void>((resolve) => {
+        if (this.#upstream?.socket.destroyed !== false) resolve();
+        else this.#upstream.socket.once('close', resolve);
+      });
+      await Promise.race([this.#rows.endWith(fatal), closed, timeout]);
     }
-    if (this.#rows?.isAtBoundary !== false) this.#tunnel().write(encodeGateError(error, 'FATAL'));
     this.#isTunnelClosed = true;
     this.#tunnel().close(error.closeCode, error.message);
   }

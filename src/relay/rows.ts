@@ -36,6 +36,10 @@ export class Rows {
   #out: Buffer[] = [];
   /** Messages of the relay's own that wait for the end of the server's current one. */
   #inserts: Buffer[] = [];
+  /** The last message for the client, and what to do once it is written; then everything behind it is kept from it. */
+  #last: { readonly bytes: Buffer; readonly written: () => void } | undefined;
+  #isAtLast = false;
+  #isMuted = false;
   bytesOut = 0;
   /** The server has said that it ends the connection. */
   hasSeenFatal = false;
@@ -60,6 +64,23 @@ export class Rows {
     this.#writeInserts();
   }
 
+  /** Writes this where the server's current message ends, and nothing after it. Resolves when it is written. */
+  endWith(bytes: Buffer): Promise<void> {
+    return new Promise((written) => {
+      this.#last = { bytes, written };
+      if (this.isAtBoundary) this.#mute();
+    });
+  }
+
+  #mute(): void {
+    if (this.#last === undefined || this.#isMuted) return;
+    for (const bytes of this.#out) this.#options.write(bytes);
+    this.#out = [];
+    this.#options.write(this.#last.bytes);
+    this.#isMuted = true;
+    this.#last.written();
+  }
+
   #writeInserts(): void {
     if (!this.isAtBoundary) return;
     for (const bytes of this.#inserts) this.#options.write(bytes);
@@ -75,12 +96,14 @@ export class Rows {
       hasRoom = this.#options.write(bytes);
     }
     this.#out = [];
-    if (this.#inserts.length > 0) this.#writeInserts();
+    if (this.#isAtLast || this.isAtBoundary) this.#mute();
+    if (this.#inserts.length > 0 && !this.#isMuted) this.#writeInserts();
     return hasRoom;
   }
 
   /** Side by side in one chunk is written as one. */
   #pass(bytes: Buffer): void {
+    if (this.#isMuted) return;
     const last = this.#out.at(-1);
     if (last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset) {
       this.#out[this.#out.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + bytes.length);
@@ -95,15 +118,23 @@ export class Rows {
       // The row past the limit, and it alone, is held back.
       if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
-      return 'raw';
+      if (!this.#holdsLast()) return 'raw';
     }
+    this.#holdsLast();
     if (bodyLength > backendBodyBytesMax) {
       throw new GateError('upstream-protocol', `the server sent a message ${describeType(type)} of ${bodyLength} bytes`);
     }
     return 'whole';
   }
 
+  /** A message begins that the client is not to see any more: what came before it is whole. */
+  #holdsLast(): boolean {
+    if (this.#last !== undefined && !this.#isMuted) this.#isAtLast = true;
+    return this.#isAtLast && !this.#isMuted;
+  }
+
   #message(type: number, bytes: Buffer): void {
+    if (this.#isAtLast) this.#mute();
     const head = this.#options.pending.head;
     if (head?.kind === 'limited' && this.#limited(head, type, bytes)) return;
     switch (String.fromCharCode(type)) {
@@ -136,6 +167,11 @@ export class Rows {
       case 'S':
         checkPinned(bytes, this.#options.isReadOnly);
         return this.#pass(bytes);
+      case 'D':
+      case 'd':
+        // Only behind the last message of the relay's own.
+        if (!this.#isMuted) throw unexpected(type);
+        return;
       case 't':
       case 'H':
       case 'c':

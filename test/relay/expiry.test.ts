@@ -52,6 +52,14 @@ const cases: [string, (client: RawClient) => Promise<void>, boolean][] = [
     },
     true,
   ],
+  [
+    'in a COPY out whose rows are larger than what comes at a time',
+    async (client) => {
+      client.send(serialize.query(`copy (select repeat('x', 3000000) from generate_series(1, 100000)) to stdout`));
+      await client.next('d');
+    },
+    true,
+  ],
   ['in the middle of a message', async (client) => client.send(serialize.query('select 1').subarray(0, 7)), true],
   [
     'in the login',
