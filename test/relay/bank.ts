@@ -33,6 +33,8 @@ export class BankLoad {
   readonly #processes = new Set<ChildProcess>();
   readonly #ended: Promise<unknown>;
   #isOver = false;
+  /** Transfers of the two connections of this process that were answered to their end. */
+  completed = 0;
 
   constructor(port: number, login: Login) {
     this.#port = port;
@@ -74,7 +76,10 @@ export class BankLoad {
         if (this.#isOver) client.close();
         while (!client.isClosed) {
           client.send(...oneTransfer());
-          await client.upToReady(5).catch(() => undefined);
+          await client.upToReady(5).then(
+            () => this.completed++,
+            () => undefined,
+          );
         }
         this.#clients.delete(client);
       }

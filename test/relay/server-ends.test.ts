@@ -311,7 +311,7 @@ describe('clients, tunnel and relay are killed at random under load', () => {
     return Number(line);
   }
 
-  test('no transfer is half done, none is done off the record, and what may have been cut is on record as unknown', async () => {
+  test('no transfer is half done, none is done off the record, and what may have been cut is on record as unknown', { timeout: 240_000 }, async () => {
     const port = await startTunnel(0);
     load = new BankLoad(port, neighbour.session);
     const kill = {
@@ -326,7 +326,10 @@ describe('clients, tunnel and relay are killed at random under load', () => {
       },
     };
     for (const next of ['clients', 'relay', 'tunnel', 'clients', 'relay', 'clients', 'relay'] as const) {
-      await sleep(200 + Math.random() * 600);
+      // In each life some transfers get through, however slow the machine; then it ends at any moment.
+      const before = load.completed;
+      await eventually('transfers get through', () => (load?.completed ?? 0) >= before + 10);
+      await sleep(Math.random() * 600);
       await kill[next]();
     }
     await load.stop();
@@ -339,7 +342,7 @@ describe('clients, tunnel and relay are killed at random under load', () => {
     const { rows } = await fixture.admin.query({ text: 'select tid, bid, aid, delta from pgbench_history', rowMode: 'array' });
     const done = rows.map((values) => values.join());
     const recorded = readTransfers((await fixture.entries(neighbour.session.id)).map(({ event }) => event));
-    expect(done.length).toBeGreaterThan(100);
+    expect(done.length).toBeGreaterThanOrEqual(70);
     expect(missing(done, recorded.sent)).toEqual([]);
     expect(missing(recorded.confirmed, done)).toEqual([]);
     expect(recorded.outcomesPerStatement).toEqual([1]);
