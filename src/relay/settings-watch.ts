@@ -73,13 +73,13 @@ export class SettingsWatch {
     if (facts.some(({ changesRole }) => changesRole)) this.#roleChanges++;
   }
 
-  /** A refusal when a statement would lift the cap that policy sets. */
+  /** A refusal when a statement sets more than policy does. With 0, as pg_dump sends it, the relay's own clock alone holds the cap. */
   checkTimeout(changes: readonly SettingChange[], capMs: number | undefined): GateError | undefined {
     if (capMs === undefined) return undefined;
     const lifts = changes.find(({ name, value, isReset }) => {
       if ((name !== 'statement_timeout' && name !== unknownSetting) || isReset) return false;
       const ms = value === undefined ? undefined : parseTimeout(value);
-      return ms === undefined || ms === 0 || ms > capMs;
+      return ms === undefined || ms > capMs;
     });
     if (lifts === undefined) return undefined;
     return new GateError('denied', `statement_timeout may be at most ${capMs} ms here`, {

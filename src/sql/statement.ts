@@ -6,7 +6,9 @@ import { truncateName } from './names.ts';
 import { kindOfNode } from './node-kinds.ts';
 import type { SettingChange, StatementOutline } from './outline.ts';
 import { outlineStatement } from './outline-walk.ts';
+import { readsConnections, secretRelations, subscriptions } from './secret-catalogs.ts';
 import { holdsSecret, isSecretName } from './secrets.ts';
+import { nameSetting } from './setting-by-name.ts';
 import { isSameSetting, pinnedSettings, settingKind } from './settings.ts';
 
 /** What a text does to the session's SQL-level prepared statements, in order. */
@@ -42,7 +44,7 @@ type Node = { readonly [field: string]: unknown };
 
 /** Collects the facts of a whole parse tree. Total: what is not recognised becomes kind `unknown`. */
 export function describeStatement(tree: ParseTree): Statement {
-  const statements = (tree.stmts ?? []).map(({ stmt }) => describeNode(stmt ?? {}));
+  const statements = (tree.stmts ?? []).map(({ stmt }) => describeNode(nameSetting(stmt ?? {})));
   const pinnedSetting = statements.find((one) => one.pinnedSetting !== undefined)?.pinnedSetting;
   return {
     kinds: unique(statements.flatMap((one) => one.kinds)),
@@ -69,6 +71,7 @@ type Facts = {
   hasSecret: boolean;
   secretOffsets: number[];
   pinnedSetting?: string;
+  readsSubscriptions?: true;
 };
 
 function describeNode(statement: Node): Facts & { outline: StatementOutline } {
@@ -84,6 +87,7 @@ function describeNode(statement: Node): Facts & { outline: StatementOutline } {
   const [type = '', body = {}] = Object.entries(statement)[0] ?? [];
   visit(type, body as Node, facts);
   walk(body, facts);
+  if (facts.readsSubscriptions === true && readsConnections(statement)) facts.kinds.push('admin');
   if (type === 'ExplainStmt' && isPlanOnly(body as Node)) {
     const { hasSecret, secretOffsets, callKinds } = facts;
     // Planning runs no statement, but it does run stable functions, among them those that run SQL from a string.
@@ -111,6 +115,8 @@ function walk(root: unknown, facts: Facts): void {
         if (typeof child === 'string' && child.length > 8 && holdsSecret(child)) facts.hasSecret = true;
         if (typeof child !== 'object' || child === null) continue;
         if (/^[A-Z]/.test(key)) visit(key, child as Node, facts);
+        // Of COPY and the like, without the name of its type.
+        else if ('relname' in child) visit('RangeVar', child as Node, facts);
         else if (key === 'intoClause') facts.kinds.push('schema');
         else if (key === 'lockingClause') facts.kinds.push('write');
         // In ALTER ROLE, DATABASE and SYSTEM … SET, which are of kind admin by themselves.
@@ -154,6 +160,7 @@ function visit(type: string, node: Node, facts: Facts): void {
       break;
     case 'RangeVar':
       if (secretRelations.has(String(node['relname']))) facts.kinds.push('admin');
+      if (node['relname'] === subscriptions) facts.readsSubscriptions = true;
       break;
     case 'DefElem':
       if (isSecretName(String(node['defname']))) facts.hasSecret = true;
@@ -167,18 +174,6 @@ function visit(type: string, node: Node, facts: Facts): void {
     default:
   }
 }
-
-/** Catalogs that show password hashes, connection strings with passwords, and the server's own files. */
-const secretRelations = new Set([
-  'pg_authid',
-  'pg_shadow',
-  'pg_user_mapping',
-  'pg_user_mappings',
-  'pg_subscription',
-  'pg_hba_file_rules',
-  'pg_ident_file_mappings',
-  'pg_file_settings',
-]);
 
 /** (x).f and x.f call the function f where x is no row: ('s'::regclass).nextval. */
 function noteCalls(names: readonly unknown[], facts: Facts): void {

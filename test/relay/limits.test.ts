@@ -132,9 +132,13 @@ describe('time', () => {
     const client = await logIn('slow');
     client.send(query('select pg_sleep(30)'));
     expect((await client.upToReady()).find((reply) => reply.startsWith('E'))).toMatch(slept);
-    for (const sql of [`set statement_timeout = 0`, `set statement_timeout = '2s'`, `select set_config('statement_timeout', '0', false)`]) {
+    for (const sql of [`set statement_timeout = '2s'`, `set statement_timeout = '1e9'`, `select set_config('statement_timeout', '1min', false)`, `select set_config('statement_timeout', null, false)`]) {
       client.send(query(sql));
       expect(await client.upToReady()).toEqual(['E:42501:denied', 'Z:I']);
+    }
+    for (const none of ['0', `'500us'`]) {
+      client.send(query(`set statement_timeout = ${none}`), query('select pg_sleep(30)'));
+      expect((await client.upToReady(2)).filter((reply) => reply.startsWith('E'))).toEqual(['E:57014:statement-timeout']);
     }
     client.send(query(`set statement_timeout = 500`), query('reset statement_timeout'));
     expect(await client.upToReady(2)).toEqual(['C:SET', 'Z:I', 'C:RESET', 'Z:I']);
