@@ -115,11 +115,12 @@ export class LiveSession {
     await connection.serve();
   }
 
-  /** Resolves when names can be looked up; at once, and without looking, where the role has no rule that asks for them. */
+  /** Resolves when names can be looked up; at once, and without looking, where nothing in the role asks for them. */
   async useCatalog(): Promise<void> {
     const { target, role } = this.grant;
-    const hasRules = this.policy().targets.get(target)?.some(({ name, rules }) => name === role && rules.length > 0);
-    if (!hasRules || this.#connections.size === 0) return;
+    const granted = this.policy().targets.get(target)?.find(({ name }) => name === role);
+    const asksForNames = granted !== undefined && (granted.rules.length > 0 || granted.rowsMax !== undefined);
+    if (!asksForNames || this.#connections.size === 0) return;
     this.#catalogUse ??= this.catalog.use();
     await this.#catalogUse.ready;
   }
