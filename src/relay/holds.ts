@@ -79,7 +79,7 @@ export class Holds {
     try {
       const key = this.#keyOf(held);
       const unspent = await this.#options.desk.take(key);
-      if (unspent !== undefined) return { request: unspent.request, reason: `approved before (request ${unspent.request})` };
+      if (unspent !== undefined) return { request: unspent.request, reason: `approved before (request ${unspent.request})`, fingerprint: held.fingerprint };
       stop.signal.throwIfAborted();
       const request = await this.#ask(held);
       if (this.#options.waitSeconds === 0) throw pending(request, this.#whoOf(request.approval));
@@ -88,7 +88,7 @@ export class Holds {
       // Its use is spent before it runs: whatever happens next, it does not run twice on one approval.
       const taken = await this.#options.desk.take(key);
       if (taken === undefined) throw new GateError('approval-expired', 'the approval was used up or withdrawn before the statement ran', about(request));
-      return { request: request.id, reason: namesOf(decided) };
+      return { request: request.id, reason: namesOf(decided), fingerprint: held.fingerprint };
     } finally {
       this.#waiting = undefined;
     }
