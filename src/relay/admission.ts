@@ -16,7 +16,7 @@ import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeep
 import type { Item } from './inbox.ts';
 import { recordedParameters, type Journal } from './journal.ts';
 import type { LimitedEnd, Owed, Pending, Portal, Run } from './pending.ts';
-import { needsApproval, transactionAborted } from './refusal.ts';
+import { transactionAborted } from './refusal.ts';
 import { countsRows } from './row-limit.ts';
 import type { SettingsWatch } from './settings-watch.ts';
 import { flushMessage, type Forwarded, type Unit } from './unit.ts';
@@ -154,13 +154,13 @@ export class Admission {
     if (isHeld(verdict)) {
       if (!mayWait) return 'must-wait';
       verdict = await this.#settle(verdict, message.values);
-      if (!verdict.ok) {
-        this.#recordStatement(unit, verdict, 'extended', recordedParameters(message.values, prepared.isRedacted));
-        this.#refuse(unit, verdict.error, false);
-        return 'done';
-      }
     }
-    const approved = verdict.ok ? verdict.approved : undefined;
+    if (!verdict.ok) {
+      this.#recordStatement(unit, verdict, 'extended', recordedParameters(message.values, prepared.isRedacted));
+      this.#refuse(unit, verdict.error, false);
+      return 'done';
+    }
+    const { approved } = verdict;
     const value: Portal = { prepared, values: message.values, rowsRead: 0, ...(approved !== undefined && { approved }) };
     const change = { segment: this.#segment, name: checkedName(message.portal), value };
     unit.forward.push({ bytes, owed: { kind: 'bind', change: pending.portals.propose(change) } });
@@ -193,7 +193,7 @@ export class Admission {
     const portal = await gatekeeper.findPortal(message.portal, this.#segment);
     const { prepared, values, approved } = portal;
     let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
-    if (isHeld(verdict)) verdict = approved === undefined ? refused(prepared, needsApproval(verdict.decision)) : { ...verdict, approved };
+    if (isHeld(verdict)) verdict = gatekeeper.approve(verdict, approved);
     const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(values, prepared.isRedacted));
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
     settings.note(verdict.changes, verdict.facts);

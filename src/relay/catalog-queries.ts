@@ -65,9 +65,23 @@ export const storedQueries = `select r.owner, r.event, case m.kind when 'relid' 
     left join pg_namespace n on n.oid = p.pronamespace
   where case m.kind when 'relid' then m.id not in (0, r.owner) else p.oid is not null end`;
 
+/** Domains with functions of users in their checks ("root"), and every type that holds one: arrays, rows, ranges, domains over it. */
+const checkedTypes = `checked(root, type) as (
+    select distinct k.contypid, k.contypid from pg_constraint k
+      join pg_depend d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid and d.refclassid = 'pg_proc'::regclass and d.refobjid >= ${firstUserId}
+      where k.contypid <> 0
+    union
+    select c.root, p.whole from checked c join (
+      select oid, typbasetype from pg_type where typbasetype <> 0
+      union all select oid, typelem from pg_type where typelem <> 0
+      union all select rngtypid, rngsubtype from pg_range
+      union all select r.reltype, a.atttypid from pg_class r join pg_attribute a on a.attrelid = r.oid where r.reltype <> 0 and a.attnum > 0 and not a.attisdropped
+    ) p (whole, part) on p.part = c.type
+  )`;
+
 /** Functions of users that stand in stored expressions, also as operators: who runs them, and whether on reading ("r") or writing. */
 export const storedCalls = `
-  with calls as (
+  with recursive ${checkedTypes}, calls as (
     select d.classid, d.objid, coalesce(o.oprcode::oid, d.refobjid) as function
     from pg_depend d left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
     where d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass) and d.refobjid >= ${firstUserId}
@@ -79,7 +93,7 @@ export const storedCalls = `
     union all select k.conrelid, 'w', c.function from calls c join pg_constraint k on c.classid = 'pg_constraint'::regclass and k.oid = c.objid
       where k.conrelid <> 0 and k.contype <> 'f'
     union all select t.attrelid, 'w', c.function from calls c join pg_constraint k on c.classid = 'pg_constraint'::regclass and k.oid = c.objid
-      join pg_attribute t on k.contypid <> 0 and t.atttypid = k.contypid
+      join checked on checked.root = k.contypid join pg_attribute t on t.atttypid = checked.type and t.attnum > 0
     union all select coalesce(i.indrelid, c.objid), 'w', c.function from calls c left join pg_index i on i.indexrelid = c.objid
       where c.classid = 'pg_class'::regclass
     union all select p.polrelid, 'rw', c.function from calls c join pg_policy p on c.classid = 'pg_policy'::regclass and p.oid = c.objid
@@ -118,13 +132,13 @@ export const operators = `select n.nspname, o.oprname, f.nspname, p.proname, ${t
   where o.oid >= ${firstUserId}`;
 
 /** Types of users, and functions of users that values of a type run: in checks of domains and in casts ("i" without being asked). */
-export const types = `select n.nspname, t.typname, null, null, null from pg_type t join pg_namespace n on n.oid = t.typnamespace
+export const types = `with recursive ${checkedTypes} select n.nspname, t.typname, null, null, null from pg_type t join pg_namespace n on n.oid = t.typnamespace
     where t.oid >= ${firstUserId} and t.typtype in ('d', 'e', 'b', 'r', 'm') and t.typelem = 0
   union all
   select n.nspname, t.typname, f.nspname, p.proname, 'e'
     from pg_constraint k join pg_depend d on d.classid = 'pg_constraint'::regclass and d.objid = k.oid and d.refclassid = 'pg_proc'::regclass
       join pg_proc p on p.oid = d.refobjid and p.oid >= ${firstUserId} join pg_namespace f on f.oid = p.pronamespace
-      join pg_type t on t.oid = k.contypid join pg_namespace n on n.oid = t.typnamespace
+      join checked on checked.root = k.contypid join pg_type t on t.oid = checked.type join pg_namespace n on n.oid = t.typnamespace
   union all
   select n.nspname, t.typname, f.nspname, p.proname, case c.castcontext when 'e' then 'e' else 'i' end
     from pg_cast c join pg_proc p on p.oid = c.castfunc and p.oid >= ${firstUserId} join pg_namespace f on f.oid = p.pronamespace

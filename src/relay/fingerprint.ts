@@ -5,11 +5,13 @@ import type { StatementFacts } from '../sql/facts.ts';
 
 /**
  * SHA-256, in hex, over the text and over what its names stand for now: the same text under another search_path, or
- * after a table was replaced by a view, is another statement. `actingAs` names a changed role of the session.
+ * after a table was replaced by a view, is another statement. `actingAs` names a changed role of the session,
+ * `parameterTypes` are those that Parse declared: f($1) may be another function for each.
  */
-export function fingerprintOf(text: string, facts: readonly StatementFacts[], actingAs: string): string {
+export function fingerprintOf(text: string, facts: readonly StatementFacts[], actingAs: string, parameterTypes: readonly number[]): string {
   const meaning = facts.map(({ kinds, reads, writes, functions }) => [kinds, reads, writes, functions]);
-  return createHash('sha256').update(JSON.stringify([text, actingAs, meaning])).digest('hex');
+  const declared = parameterTypes.slice(0, parameterTypes.findLastIndex((type) => type !== 0) + 1);
+  return createHash('sha256').update(JSON.stringify([text, actingAs, meaning, ...(declared.length > 0 ? [declared] : [])])).digest('hex');
 }
 
 /** SHA-256, in hex, over all values in order, each with its format and length. */

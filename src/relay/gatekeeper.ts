@@ -14,7 +14,7 @@ import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
 import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
 import type { StatementParser } from './parsing.ts';
-import { uncountable } from './refusal.ts';
+import { needsApproval, uncountable } from './refusal.ts';
 import { isCountable } from './row-limit.ts';
 import type { Approved, Pending, Portal, Prepared } from './pending.ts';
 import type { SettingsWatch } from './settings-watch.ts';
@@ -147,11 +147,22 @@ export class Gatekeeper {
 
   /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
   async decideToRun(prepared: Prepared, segment: number): Promise<Verdict> {
-    if (prepared.executes.length === 0) return this.#decide(prepared, new Map());
+    if (prepared.executes.length === 0) return (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, new Map());
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
     const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
-    const now = { ...prepared, kinds, text: [prepared.text, ...executed.texts].join('\0') };
-    return executed.changesNames ? refused(now, hiddenNameChange()) : this.#decide(now, executed.outlines);
+    // Of one that was decided on before, only its own text: what it executes may have changed since.
+    const [own] = prepared.text.split('\0', 1);
+    const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
+    if (executed.changesNames) return refused(now, hiddenNameChange());
+    return (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
+  }
+
+  /** FETCH would run a portal of the protocol, whose statement nobody would see: only Execute may. */
+  async #refuseFetch(prepared: Prepared, outlines: readonly StatementOutline[], segment: number): Promise<Verdict | undefined> {
+    for (const name of outlines.flatMap(({ fetches }) => fetches)) {
+      if ((await this.lookUpPortal(name, segment)) !== undefined) return refused(prepared, portalByFetch(name));
+    }
+    return undefined;
   }
 
   /**
@@ -171,12 +182,23 @@ export class Gatekeeper {
       }
       const now = await this.decideToRun(verdict.prepared, segment);
       if (!now.ok || now.decision.effect === 'allow') return now;
-      if (this.#heldOf(now, values).fingerprint === asked.fingerprint) return { ...now, approved };
+      if (this.#fingerprintOf(now) === asked.fingerprint) return { ...now, approved };
       held = now;
     }
   }
 
-  #heldOf({ prepared, decision, facts }: Allowed, values: readonly BoundValue[]): Held {
+  /** Lets a portal run that was approved when it was bound, as long as it still is the same statement. */
+  approve(verdict: Allowed, approved: Approved | undefined): Verdict {
+    if (approved !== undefined && approved.fingerprint === this.#fingerprintOf(verdict)) return { ...verdict, approved };
+    return refused(verdict.prepared, needsApproval(verdict.decision));
+  }
+
+  #fingerprintOf({ prepared, facts }: Allowed): string {
+    return fingerprintOf(prepared.text, facts, this.#options.settings.actingAs, prepared.parameterTypes);
+  }
+
+  #heldOf(held: Allowed, values: readonly BoundValue[]): Held {
+    const { prepared, decision, facts } = held;
     const { approval } = decision;
     if (approval === undefined) throw new GateError('internal', `the rule ${decision.rule} holds without saying who may approve`);
     const { sql, text, isRedacted, kinds } = prepared;
@@ -188,7 +210,7 @@ export class Gatekeeper {
       values,
       parameters: recordedParameters(values, isRedacted),
       facts,
-      fingerprint: fingerprintOf(text, facts, this.#options.settings.actingAs),
+      fingerprint: this.#fingerprintOf(held),
       parameterHash: parameterHashOf(values),
       rule: decision.rule,
       reason: decision.reason,
@@ -240,6 +262,13 @@ function hiddenNameChange(): GateError {
   return new GateError('denied', 'EXECUTE of a statement that itself prepares, deallocates or executes is not supported', {
     rule: 'execute',
     hint: 'Send that statement itself.',
+  });
+}
+
+function portalByFetch(name: string): GateError {
+  return new GateError('denied', `"${name}" is a portal of the protocol, which FETCH may not read`, {
+    rule: 'portals',
+    hint: 'Read it with Execute messages, or declare a cursor with DECLARE.',
   });
 }
 

@@ -79,7 +79,7 @@ export class Holds {
     try {
       const key = this.#keyOf(held);
       const unspent = await this.#options.desk.take(key);
-      if (unspent !== undefined) return { request: unspent.request, reason: 'approved before' };
+      if (unspent !== undefined) return { request: unspent.request, reason: 'approved before', fingerprint: held.fingerprint };
       stop.signal.throwIfAborted();
       const request = await this.#ask(held);
       if (this.#options.waitSeconds === 0) throw pending(request, this.#whoOf(request.approval));
@@ -89,7 +89,7 @@ export class Holds {
       const taken = await this.#options.desk.take(key);
       // An approver has left the group meanwhile, or another connection of the same person was faster.
       if (taken === undefined) throw turnedDown(await this.#options.desk.decided(request.id, stop.signal));
-      return { request: request.id, reason: namesOf(decided) };
+      return { request: request.id, reason: namesOf(decided), fingerprint: held.fingerprint };
     } finally {
       this.#waiting = undefined;
     }

@@ -32,8 +32,8 @@ export type Portal = {
   rowsRead: number;
 };
 
-/** By which request a statement may run, and what stands in the record as the reason. */
-export type Approved = { readonly request: string; readonly reason: string };
+/** By which request a statement may run, what stands in the record as the reason, and what exactly was approved. */
+export type Approved = { readonly request: string; readonly reason: string; readonly fingerprint: string };
 
 /** A statement that was forwarded, while its outcome comes in. */
 export type Run = {

@@ -70,7 +70,10 @@ export class SettingsWatch {
     // Another role has another "$user", and may look into other schemas.
     if (setsPath || facts.some(({ runsCode, changesRole }) => runsCode || changesRole)) this.#isPathUnknown = true;
     if (facts.some(({ kinds }) => kinds.some((kind) => kind !== 'read' && kind !== 'write'))) this.#isUncertain = true;
-    if (facts.some(({ changesRole }) => changesRole)) this.#roleChanges++;
+    if (!facts.some(({ changesRole }) => changesRole)) return;
+    this.#roleChanges++;
+    // "$user" is somebody else now, and so may be what stands in sight.
+    this.#isPathUnknown = true;
   }
 
   /** A refusal when a statement sets more than policy does. With 0, as pg_dump sends it, the relay's own clock alone holds the cap. */

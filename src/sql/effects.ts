@@ -11,6 +11,9 @@ type Meaning = { readonly relations: readonly CatalogRelation[]; readonly isKnow
 
 const roleCatalogs = new Set(['pg_authid', 'pg_auth_members', 'pg_db_role_setting', 'pg_roles', 'pg_shadow', 'pg_user']);
 
+/** They hold values out of the rows of any table. */
+const statistics = new Set(['pg_statistic', 'pg_statistic_ext_data', 'pg_stats', 'pg_stats_ext', 'pg_stats_ext_exprs']);
+
 export class Effects {
   readonly reads = new Set<string>();
   readonly writes = new Set<string>();
@@ -103,7 +106,7 @@ export class Effects {
   }
 
   #changeSchema(change: Change): number {
-    this.isUnproven = true;
+    if (change.action === 'define') this.isUnproven = true;
     this.writes.add(displayName(change.schema, '').concat('*'));
     if (change.schema === undefined || change.isNew === true) return 0;
     for (const relation of this.#names.catalog?.data.relations ?? []) {
@@ -149,6 +152,7 @@ export class Effects {
       const [relation, only] = next;
       if (!this.#isFirst(`read${only} ${relation.id}`)) continue;
       this.reads.add(display(relation));
+      if (relation.schema === 'pg_catalog' && statistics.has(relation.name)) this.reads.add('?.*');
       this.#nameParents(relation, this.reads);
       for (const run of relation.readFunctions ?? []) this.run(run);
       for (const used of this.#each(relation.uses)) open.push([used, false]);

@@ -25,8 +25,11 @@ const admin = anyOf(
 /** Functions that take a key or a password, which often stands in the text (dblink, pgcrypto). */
 const secret = anyOf('dblink\\w*|pgp_(?:sym|pub)_\\w+|crypt|hmac|(?:en|de)crypt(?:_iv)?');
 
-/** Functions that run SQL which stands in a string. */
-const text = anyOf('dblink\\w*|(?:query|cursor|table|schema|database)_to_xml\\w*|ts_stat|ts_rewrite|xpath_table|crosstab\\w*|connectby');
+/** Functions that run SQL which stands in a string, or the checks of a type that stands in one. */
+const text = anyOf(
+  'pg_input_(?:is_valid|error_info)|(?:domain|array|record|range|multirange)_(?:in|recv)',
+  'dblink\\w*|(?:query|cursor|table|schema|database)_to_xml\\w*|ts_stat|ts_rewrite|xpath_table|crosstab\\w*|connectby',
+);
 
 const lock = anyOf('pg_(?:try_)?advisory_(?:xact_)?lock(?:_shared)?');
 

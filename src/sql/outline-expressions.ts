@@ -79,8 +79,10 @@ function noteCall(node: Node, notes: Notes): void {
 function noteSequence(argument: Node | undefined, notes: Notes): void {
   let constant = argument;
   while (constant?.['TypeCast'] !== undefined) constant = (constant['TypeCast'] as Node)['arg'] as Node;
-  const names = parseName(constantText(constant) ?? '');
-  if (names === undefined || names.length === 0) return;
+  const text = constantText(constant) ?? '';
+  const names = /^\s*\d*\s*$/.test(text) ? undefined : parseName(text.trim());
+  // Computed, or an OID: it could be any.
+  if (names === undefined || names.length === 0) return notes.defineNamed({ name: '*' }, { action: 'update', rows: { most: 0 } });
   const [name = '', schemaname] = names.toReversed();
   const relation = { relname: name, inh: true, ...(schemaname !== undefined && { schemaname }) };
   notes.change(relation, { action: 'update', rows: { most: 0 } });

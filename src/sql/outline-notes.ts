@@ -15,6 +15,7 @@ export class Notes {
   readonly #settings = new Set<string>();
   readonly #settingChanges: SettingChange[] = [];
   readonly #executes = new Set<string>();
+  readonly #fetches: string[] = [];
   /** Names in FROM that stand for a function's result: x.f may then be a call. */
   readonly functionAliases = new Set<string>();
   /** Types of $1 and so on that PREPARE declares. */
@@ -79,6 +80,10 @@ export class Notes {
     if (change.name === 'role' || change.name === 'session_authorization' || change.name === '?') this.changesRole = true;
   }
 
+  fetch(name: string): void {
+    this.#fetches.push(name);
+  }
+
   execute(name: string): void {
     this.#executes.add(name);
   }
@@ -107,6 +112,7 @@ export class Notes {
       settingChanges: isPlanOnly ? [] : this.#settingChanges,
       changesRole: !isPlanOnly && this.changesRole,
       runsCode: this.runsCode,
+      fetches: this.#fetches,
       executes: [...this.#executes],
     };
   }

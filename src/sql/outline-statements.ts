@@ -262,6 +262,9 @@ function noteSession(type: string, node: Node, notes: Notes): void {
     case 'ExecuteStmt':
       notes.execute(truncateName(String(node['name'])));
       break;
+    case 'FetchStmt':
+      notes.fetch(String(node['portalname']));
+      break;
     case 'PrepareStmt':
       notes.parameterTypes = ((node['argtypes'] ?? []) as Node[]).map((item) => typeText((item['TypeName'] ?? {}) as Node) ?? 'array');
       break;

@@ -85,6 +85,8 @@ export type StatementOutline = {
   readonly settingChanges: readonly SettingChange[];
   readonly changesRole: boolean;
   readonly runsCode: boolean;
+  /** Cursors that FETCH and MOVE read. */
+  readonly fetches: readonly string[];
   /** SQL-level prepared statements that it executes. */
   readonly executes: readonly string[];
 };

@@ -76,6 +76,7 @@ export type Step = string | { readonly bytes: Buffer; readonly readies: number }
 export const parse = (name: string, text: string, types: number[] = []) => serialize.parse({ name, text, types });
 export const bind = (portal: string, statement: string, values: (string | null)[] = []) => serialize.bind({ portal, statement, values });
 export const execute = (portal = '', rows = 0) => serialize.execute({ portal, rows });
+export const close = (type: 'S' | 'P', name: string) => serialize.close({ type, name });
 export const sync = serialize.sync();
 export const segment = (...parts: Buffer[]): Step => ({ bytes: Buffer.concat([...parts, sync]), readies: 1 });
 export const together = (...texts: string[]): Step => ({ bytes: Buffer.concat(texts.map((text) => serialize.query(text))), readies: texts.length });

@@ -56,8 +56,6 @@ const allowed = [
   'declare c2 cursor with hold for select generate_series(1, 4)',
   'fetch 2 from c1',
   'fetch all from c2',
-  'fetch 1 from p1',
-  'move 1 from p2',
   'close c1',
   'close p1',
   'close all',
