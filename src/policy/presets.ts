@@ -63,7 +63,7 @@ statementTimeout: 15m
 rules:
   - name: destroys-data
     effect: hold
-    commands: [DROP TABLE, DROP SCHEMA, DROP MATERIALIZED VIEW, TRUNCATE]
+    commands: [DROP TABLE, DROP COLUMN, DROP TYPE, DROP DOMAIN, DROP SCHEMA, DROP MATERIALIZED VIEW, TRUNCATE]
     reason: it destroys data
     approval: { count: 1, within: 2h }
   - name: wide-deletes

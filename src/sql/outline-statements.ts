@@ -131,6 +131,8 @@ function noteDefinition(type: string, node: Node, notes: Notes): readonly string
       notes.read(node['relation'] as Node);
       return ['relation'];
     case 'AlterTableCmd':
+      // What it takes with it deserves a name of its own.
+      if (node['subtype'] === 'AT_DropColumn') notes.command('DROP COLUMN');
       for (const parent of relationsIn([node['def'] ?? {}])) notes.define(parent);
       return relationsIn([node['def'] ?? {}]).length > 0 ? ['def'] : [];
     case 'RefreshMatViewStmt':

@@ -87,6 +87,8 @@ describe('read-only, engineer, ci-migration', () => {
     ['update orders set total = 0', 'dha'],
     ['insert into orders select * from orders', 'dha'],
     ['copy orders from stdin', 'dha'],
+    ['alter table orders drop column id', 'dhh'],
+    ['alter table orders add column note text', 'dha'],
     ['select * from orders for update', 'dha'],
     ['select * from orders where id = 1 for update', 'daa'],
     ['lock table orders', 'dha'],
