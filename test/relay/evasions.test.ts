@@ -125,7 +125,7 @@ const ownCode: readonly Attack[] = [
   'begin; declare c cursor for select purge(); fetch c; commit',
 ].map((text) => ({ name: text, steps: [text], effect: damaged, roles: ['reader', 'engineer'] }));
 
-const reads = [
+const reads: readonly Attack[] = [
   'table secret',
   'select value from secret_view',
   'select s from secret s',
@@ -147,7 +147,7 @@ const reads = [
   `update items set name = (select min(value) from secret) where id = 1 returning name`,
   `do $$ begin raise notice '%', (select min(value) from secret); end $$`,
   `explain analyze select min(value) from secret where value > 'topsecret-1'`,
-].map((text): Attack => ({ name: text, steps: [text], effect: 'secret', roles: careful }));
+].map((text) => ({ name: text, steps: [text], effect: 'secret', roles: careful }));
 
 const others: readonly Attack[] = [
   { name: 'a sequence by its number', steps: [`select setval((select oid from pg_class where relname = 'secret_seq')::regclass, 77)`], effect: 'select last_value = 77 from secret_seq', roles: ['narrow', 'reader'] },
