@@ -180,6 +180,8 @@ export class Gatekeeper {
         if (!(error instanceof GateError)) throw error;
         return refused(verdict.prepared, error);
       }
+      // What others have changed in the last seconds counts as well.
+      await this.#options.settings.refresh();
       const now = await this.decideToRun(verdict.prepared, segment);
       if (!now.ok || now.decision.effect === 'allow') return now;
       if (this.#fingerprintOf(now) === asked.fingerprint) return { ...now, approved };

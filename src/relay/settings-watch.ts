@@ -59,6 +59,11 @@ export class SettingsWatch {
     };
   }
 
+  /** Resolves when the catalog has been looked at again. */
+  refresh(): Promise<void> {
+    return this.#options.watch.refresh();
+  }
+
   /** Tells apart approvals for the login role from those for a role that was taken since. */
   get actingAs(): string {
     return this.#roleChanges === 0 ? '' : `${this.#options.connection}/${this.#roleChanges}`;

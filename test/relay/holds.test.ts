@@ -225,11 +225,8 @@ describe('drift', () => {
     const client = await tunnel.client();
     const result = client.query(big);
     const first = await waiting();
-    await fixture.admin.query('create schema if not exists other; create or replace view other_items as select 1 as one');
     await fixture.admin.query('create table if not exists children () inherits (items)');
     try {
-      await eventually('the relay has seen it', async () => (await dba.request(first.id)).state === 'pending');
-      await new Promise((resolve) => setTimeout(resolve, 6000));
       await dba.approve(first.id);
       const second = await waiting();
       expect(second.id).not.toBe(first.id);
@@ -237,7 +234,7 @@ describe('drift', () => {
       await dba.deny(second.id, 'no');
       await expect(result).rejects.toMatchObject({ code: '42501' });
     } finally {
-      await fixture.admin.query('drop table children; drop view other_items; drop schema other');
+      await fixture.admin.query('drop table children');
     }
   });
 });
