@@ -231,8 +231,9 @@ export class Pending {
       const run = runOf(owed);
       if (run !== undefined) runs.push(run);
       if ('drop' in owed && owed.drop !== undefined) this.statements.confirm(owed.drop);
-      if (owed.kind === 'query' && owed.run.sqlstate === undefined) this.portals.confirm(owed.portal);
-      // A text that could not be parsed has left the portal alone; any other failure has made it useless.
+      const hasRun = owed.kind === 'query' && owed.run.sqlstate === undefined && owed.run.tags.length > 0;
+      if (hasRun) this.portals.confirm(owed.portal);
+      // A text without a statement, or one that could not be parsed, has left the portal alone; any other failure has made it useless.
       else if (owed.kind === 'query') this.portals.cancel(owed.portal);
       if (owed.kind === 'sync' || owed.kind === 'query' || owed.kind === 'refused-query') break;
     }

@@ -13,7 +13,8 @@ beforeAll(async () => {
 afterAll(async () => fixture?.[Symbol.asyncDispose]());
 
 test('300 conversations of thirty messages and more show no difference between gate and the bare server', async () => {
-  const seed = Date.now() & 0x7fffffff;
+  // The same conversations each time; scripts/model.ts goes on with others.
+  const seed = Number(process.env['GATE_TEST_SEED'] ?? 20_261_126);
   let runs = 0;
   const share = 300 / lanes;
   await Promise.all(

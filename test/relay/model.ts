@@ -254,7 +254,7 @@ function compare(actual: readonly Reply[], expected: readonly Reply[], areClosed
   if (areClosed && mine.slice(first).every(isEnd) && theirs.slice(first).every(isEnd)) return;
   // A Query that fails while it runs leaves a dead unnamed portal up to the end of the transaction. Gate refuses EXECUTE
   // of an unknown name before there is one; a Describe tells the two apart, and from there on they go different ways.
-  const isDead = mine[first] === 'E:34000:portal "" does not exist' && theirs[first] === 'n:';
+  const isDead = mine[first] === 'E:34000:portal "" does not exist' && /^(?:n:$|E:25P02:)/.test(theirs[first] ?? '');
   if (isDead && mine.slice(0, first).includes('E:26000:gate-statement-unknown')) return;
   // A Bind that fails in planning leaves one as well, and the server answers its Execute as that of an empty text. Gate knows of
   // no such portal. The transaction has failed either way, and nothing can run in it; up to Sync the two differ.

@@ -1,7 +1,7 @@
 /** Refusals take their place in order, and afterwards client and server agree on everything. */
 import { serialize } from 'pg-protocol';
 import { afterAll, beforeAll, beforeEach, afterEach, expect, test } from 'vitest';
-import { startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
+import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 import { RawClient } from './raw-client.ts';
 
 let fixture: RelayFixture;
@@ -112,6 +112,14 @@ test('a name means what the server last confirmed, also when pipelined over segm
   expect(recorded.at(-1)).toBe('select 1');
 });
 
+test('a Query without a statement leaves the unnamed portal alone, as the server does', async () => {
+  const own = await RawClient.logIn(tunnel.port, tunnel.session);
+  const start = [serialize.parse({ text: 'select 1' }), serialize.bind({}), serialize.execute({})];
+  own.send(query('begin'), ...start, query('-- nothing'), serialize.execute({}), serialize.sync(), query('rollback'));
+  expect(await own.upToReady(4)).toEqual(['C:BEGIN', 'Z:T', '1', '2', 'D', 'C:SELECT 1', 'I', 'Z:T', 'C:SELECT 0', 'Z:T', 'C:ROLLBACK', 'Z:I']);
+  own.close();
+});
+
 test('SQL-level PREPARE, EXECUTE and DEALLOCATE are followed', async () => {
   client.send(query('prepare del as delete from items where id = 1'), query('execute del'), query('rollback'));
   expect(await client.upToReady(3)).toEqual(['C:PREPARE', 'Z:I', 'C:DELETE 1', 'Z:I', 'N', 'C:ROLLBACK', 'Z:I']);
@@ -199,7 +207,10 @@ test('every refusal is on record with rule and reason, every forwarded statement
   raw.send(query('select 1'), query('drop table items'), run('select 1/0'), run('select 2'), sync);
   await raw.upToReady(3);
   raw.close();
-  const events = (await fixture.entries(own.session.id)).map(({ event }) => event);
+  // Outcomes are written behind the answers.
+  const read = async () => (await fixture.entries(own.session.id)).map(({ event }) => event);
+  await eventually('the outcomes are on record', async () => (await read()).filter(({ kind }) => kind === 'outcome').length === 3);
+  const events = await read();
   const statements = events.flatMap((event) => (event.kind === 'statement' ? [[event.statement, event.sql, event.effect, event.rule]] : []));
   expect(statements).toEqual([
     [1, 'select 1', 'allow', 'prod-db/engineer/allow'],
