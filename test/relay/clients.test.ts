@@ -100,6 +100,7 @@ describe('node-postgres', () => {
     expect(await heard).toBe('hello');
     await expect(client.query('select 1/0')).rejects.toMatchObject({ code: '22012', severity: 'ERROR' });
     const sleeping = client.query('select pg_sleep(60)');
+    sleeping.catch(() => undefined);
     await eventually('the sleep runs', async () => (await running('select pg_sleep(60)')) > 0);
     const pid = (client as unknown as { processID: number; secretKey: number }).processID;
     // node-postgres has no cancel of its own that goes through the same port, so ask as libpq would.
