@@ -13,7 +13,7 @@ import type { Approved } from './pending.ts';
 /** How often a waiting client is told that it waits. */
 export const noticeIntervalMs = 15_000;
 /** While a transaction is open its locks keep others waiting, so nobody is waited for longer than this. */
-export const holdInTransactionSecondsMax = 300;
+const holdInTransactionSecondsMax = 300;
 
 /** A statement that policy holds, as it is about to run. */
 export type Held = {
@@ -56,11 +56,6 @@ export class Holds {
 
   constructor(options: HoldsOptions) {
     this.#options = options;
-  }
-
-  /** Whether a statement waits now. */
-  get isWaiting(): boolean {
-    return this.#waiting !== undefined;
   }
 
   /** Gives the wait up with this error, if there is one. */
@@ -226,7 +221,7 @@ function turnedDown(request: AccessRequest): GateError {
 }
 
 /** "4 min", "20 s". */
-export function formatLeft(ms: number): string {
+function formatLeft(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 90) return `${seconds} s`;
   const minutes = Math.round(seconds / 60);
