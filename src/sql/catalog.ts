@@ -1,4 +1,5 @@
 /** A snapshot of a database's catalog: what names stand for, and what reading or writing a relation leads to. Pure. */
+import type { CatalogDetails } from './catalog-details.ts';
 
 export type RelationKind = 'table' | 'partitioned' | 'view' | 'materialized' | 'foreign' | 'sequence' | 'index' | 'composite';
 
@@ -66,6 +67,8 @@ export type CatalogData = {
   readonly types: readonly CatalogType[];
   /** Functions of users behind implicit casts: any expression may call them. */
   readonly implicitCasts: readonly QualifiedName[];
+  /** Only for targets with masks. */
+  readonly details?: CatalogDetails;
 };
 
 /** Indexes over a snapshot. Immutable: a change of the database is another Catalog. */

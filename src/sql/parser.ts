@@ -43,6 +43,29 @@ export async function loadParser(grammar: Grammar = newestGrammar): Promise<(sql
   return (sql) => parseSql(library, scanSync as Scan, sql);
 }
 
+/** A text's tree and its tokens, with byte offsets into the text as UTF-8. Plain data. */
+export type Syntax = { readonly tree: ParseTree; readonly tokens: readonly Token[] };
+
+/** Loads a parser that gives the tree itself, for who must follow it node by node. Undefined for a text that is not SQL; fails as `loadParser`'s. */
+export async function loadSyntaxParser(grammar: Grammar = newestGrammar): Promise<(sql: string) => Syntax | undefined> {
+  const [library, { scanSync }] = await Promise.all([loadLibrary(grammar), loadLibrary(newestGrammar)]);
+  return (sql) => {
+    if (sql.includes('\0')) return undefined;
+    if (isBlank(sql)) return { tree: {}, tokens: [] };
+    try {
+      return { tree: library.parseSync(sql) as ParseTree, tokens: (scanSync as Scan)(sql).tokens };
+    } catch (error) {
+      if (!(error instanceof library.SqlError)) throw new ParserBroken(error);
+      return undefined;
+    }
+  };
+}
+
+/** The library refuses an empty text; the server answers it with EmptyQueryResponse. Only these are blanks to both. */
+function isBlank(sql: string): boolean {
+  return /^[ \t\n\r\f\v]*$/.test(sql);
+}
+
 const loading = new Map<Grammar, Promise<Library & { scanSync?: unknown }>>();
 
 function loadLibrary(grammar: Grammar): Promise<Library & { scanSync?: unknown }> {
@@ -74,8 +97,7 @@ function importLibrary(grammar: Grammar): Promise<unknown> {
 
 function parseSql(library: Library, scan: Scan, sql: string): ParsedSql {
   if (sql.includes('\0')) return { ok: false, message: 'the text holds a zero byte', recordedSql: cutAtSecret(sql), isRedacted: true };
-  // The library refuses an empty text; the server answers it with EmptyQueryResponse. Only these are blanks to both.
-  if (/^[ \t\n\r\f\v]*$/.test(sql)) return { ok: true, statement: describeStatement({}), recordedSql: sql, isRedacted: false };
+  if (isBlank(sql)) return { ok: true, statement: describeStatement({}), recordedSql: sql, isRedacted: false };
   try {
     const statement = describeStatement(library.parseSync(sql) as ParseTree);
     if (!statement.hasSecret) return { ok: true, statement, recordedSql: sql, isRedacted: false };
