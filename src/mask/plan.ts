@@ -78,6 +78,12 @@ export type MaskPlan = {
   relation(id: number): PlannedRelation | undefined;
   /** Why a row of it cannot be inserted, updated or deleted by a masked principal, beyond what the statement's text says. */
   writeProblem(id: number, event: 'insert' | 'update' | 'delete', columns: readonly string[]): string | undefined;
+  /** Nothing at all can be proven here. */
+  readonly problem?: { readonly reason: string; readonly hint: string };
+  /** Functions of users that policy trusts, "schema.name". */
+  readonly trusts: ReadonlySet<string>;
+  /** Of all masks whose values can be recognised. */
+  readonly images: readonly RegExp[];
   /** (relation, attnum) pairs that must never come as the origin of a result column. */
   readonly rawColumns: ReadonlySet<string>;
 };

@@ -146,9 +146,9 @@ export function encodeQuery(sql: string): Buffer {
   return encodeMessage('Q', cstring(sql));
 }
 
-/** A Parse without declared parameter types. */
-export function encodeParse(name: string, sql: string): Buffer {
-  return encodeMessage('P', cstring(name), cstring(sql), int16(0));
+/** `parameterTypes`: OIDs, 0 where the server is to find the type. */
+export function encodeParse(name: string, sql: string, parameterTypes: readonly number[] = []): Buffer {
+  return encodeMessage('P', cstring(name), cstring(sql), int16(parameterTypes.length), ...parameterTypes.map((oid) => int32(oid | 0)));
 }
 
 /** Bind of the unnamed statement to the unnamed portal, without parameters, results as text; and its description. */

@@ -1,15 +1,21 @@
-/** The worker thread of parsing.ts: one text in, its facts out, or null when the parser itself broke. */
+/** The worker thread of parsing.ts: one text in, its facts or its tree out, or null when the parser itself broke. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { loadParser, type Grammar } from '../sql/parser.ts';
+import { loadParser, loadSyntaxParser, type Grammar } from '../sql/parser.ts';
+import type { Answer, Order } from './parsing.ts';
 
-const parser = loadParser((workerData as { readonly grammar: Grammar }).grammar);
+const { grammar } = workerData as { readonly grammar: Grammar };
+const parsers = Promise.all([loadParser(grammar), loadSyntaxParser(grammar)]);
 
-parentPort?.on('message', (sql: string) => {
-  void parser.then((parse) => {
-    try {
-      parentPort?.postMessage(parse(sql));
-    } catch {
-      parentPort?.postMessage(null);
-    }
+parentPort?.on('message', ({ sql, wants }: Order) => {
+  void parsers.then(([parse, parseSyntax]) => {
+    parentPort?.postMessage(answerTo(() => (wants === 'facts' ? { facts: parse(sql) } : { syntax: parseSyntax(sql) })));
   });
 });
+
+function answerTo(ask: () => Answer): Answer {
+  try {
+    return ask();
+  } catch {
+    return null;
+  }
+}

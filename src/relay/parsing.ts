@@ -1,7 +1,17 @@
 /** Parses SQL for all sessions, in the grammar of their server: short texts at once, long ones in a worker with a deadline. */
 import { Worker } from 'node:worker_threads';
 import { GateError } from '../errors/errors.ts';
-import { inlineSqlBytesMax, loadParser, newestGrammar, ParserBroken, sqlBytesMax, type Grammar, type ParsedSql } from '../sql/parser.ts';
+import {
+  inlineSqlBytesMax,
+  loadParser,
+  loadSyntaxParser,
+  newestGrammar,
+  ParserBroken,
+  sqlBytesMax,
+  type Grammar,
+  type ParsedSql,
+  type Syntax,
+} from '../sql/parser.ts';
 
 /** A text that takes longer is refused. */
 export const parseDeadlineMs = 10_000;
@@ -9,11 +19,16 @@ export const parseDeadlineMs = 10_000;
 const queueMax = 100;
 const stackSizeMb = 16;
 
-type Job = { readonly sql: string; readonly resolve: (parsed: ParsedSql) => void; readonly reject: (error: unknown) => void };
+/** What the worker is asked for. */
+export type Order = { readonly sql: string; readonly wants: 'facts' | 'syntax' };
+export type Answer = { readonly facts: ParsedSql } | { readonly syntax: Syntax | undefined } | null;
+
+type Job = { readonly order: Order; readonly resolve: (answer: NonNullable<Answer>) => void; readonly reject: (error: unknown) => void };
 
 export class StatementParser {
   readonly #workerFile: string | URL;
   readonly #inline = new Map<Grammar, (sql: string) => ParsedSql>();
+  readonly #inlineSyntax = new Map<Grammar, (sql: string) => Syntax | undefined>();
   readonly #longTexts = new Map<Grammar, LongTexts>();
 
   private constructor(workerFile: string | URL) {
@@ -29,25 +44,43 @@ export class StatementParser {
   /** Makes ready what `parse` needs for a server; it would load it by itself, and so delay the first statement. */
   async loadGrammar(grammar: Grammar): Promise<void> {
     this.#inline.set(grammar, await loadParser(grammar));
+    this.#inlineSyntax.set(grammar, await loadSyntaxParser(grammar));
   }
 
   /** Fails with GateError for a text that is too long, too complex or too slow to examine. */
   parse(sql: string, grammar: Grammar = newestGrammar): ParsedSql | Promise<ParsedSql> {
-    if (sql.length <= inlineSqlBytesMax && Buffer.byteLength(sql) <= inlineSqlBytesMax) {
+    if (isShort(sql)) {
       const inline = this.#inline.get(grammar);
       return inline === undefined ? this.loadGrammar(grammar).then(() => this.parse(sql, grammar)) : inline(sql);
     }
+    return this.#longTextsOf(sql, grammar).ask({ sql, wants: 'facts' }).then((answer) => (answer as { facts: ParsedSql }).facts);
+  }
+
+  /** The tree of a text, for who follows it node by node; undefined for one that is not SQL. Fails as `parse`. */
+  parseSyntax(sql: string, grammar: Grammar = newestGrammar): Syntax | undefined | Promise<Syntax | undefined> {
+    if (isShort(sql)) {
+      const inline = this.#inlineSyntax.get(grammar);
+      return inline === undefined ? this.loadGrammar(grammar).then(() => this.parseSyntax(sql, grammar)) : inline(sql);
+    }
+    return this.#longTextsOf(sql, grammar).ask({ sql, wants: 'syntax' }).then((answer) => (answer as { syntax: Syntax | undefined }).syntax);
+  }
+
+  #longTextsOf(sql: string, grammar: Grammar): LongTexts {
     if (Buffer.byteLength(sql) > sqlBytesMax) {
       throw new GateError('too-large', `the statement is longer than ${sqlBytesMax} bytes`);
     }
     let longTexts = this.#longTexts.get(grammar);
     if (longTexts === undefined) this.#longTexts.set(grammar, (longTexts = new LongTexts(this.#workerFile, grammar)));
-    return longTexts.parse(sql);
+    return longTexts;
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#longTexts.values()].map((longTexts) => longTexts.close()));
   }
+}
+
+function isShort(sql: string): boolean {
+  return sql.length <= inlineSqlBytesMax && Buffer.byteLength(sql) <= inlineSqlBytesMax;
 }
 
 /** One worker thread, started when it is needed and replaced when a text has broken it, and the texts that wait for it. */
@@ -63,10 +96,10 @@ class LongTexts {
     this.#grammar = grammar;
   }
 
-  parse(sql: string): Promise<ParsedSql> {
+  ask(order: Order): Promise<NonNullable<Answer>> {
     if (this.#queue.length >= queueMax) throw new GateError('too-many', 'too many long statements are waiting to be examined');
     return new Promise((resolve, reject) => {
-      this.#queue.push({ sql, resolve, reject });
+      this.#queue.push({ order, resolve, reject });
       this.#next();
     });
   }
@@ -94,14 +127,14 @@ class LongTexts {
       this.#next();
     };
     const deadline = setTimeout(() => onBroken('the deadline'), parseDeadlineMs);
-    const onMessage = (parsed: ParsedSql | null) => {
-      if (parsed === null) onBroken('the parser');
-      else finish(() => job.resolve(parsed), true);
+    const onMessage = (answer: Answer) => {
+      if (answer === null) onBroken('the parser');
+      else finish(() => job.resolve(answer), true);
     };
     const onBroken = (cause: unknown) => finish(() => job.reject(new ParserBroken(cause)), false);
     worker.ref();
     worker.on('message', onMessage).on('error', onBroken).on('exit', onBroken);
-    worker.postMessage(job.sql);
+    worker.postMessage(job.order);
   }
 
   #start(): Worker {

@@ -61,6 +61,9 @@ export type RelationDetails = {
 
 /** Types outside pg_catalog. */
 export type TypeDetails = {
+  /** pg_type.oid, and that of its array. */
+  readonly id: number;
+  readonly arrayId: number;
   readonly schema: string;
   readonly name: string;
   /** pg_type.typtype. */

@@ -1,0 +1,136 @@
+/** Plans of masks and the texts rewritten by them, shared by all connections under the same masks over the same catalog. */
+import { buildPlan, storedTexts } from '../mask/closure.ts';
+import { maskStatement } from '../mask/analyse.ts';
+import type { Masked } from '../mask/masked.ts';
+import type { MaskPlan, MaskRules } from '../mask/plan.ts';
+import type { Catalog } from '../sql/catalog.ts';
+import type { Grammar, Syntax } from '../sql/parser.ts';
+import type { SessionNames } from '../sql/session-names.ts';
+import type { StatementParser } from './parsing.ts';
+import type { RelayLog } from './relay-log.ts';
+
+/** Rewritten texts that one plan keeps, and their characters in all. */
+const textsMax = 5000;
+const charactersMax = 8 * 1024 * 1024;
+/** Every text that comes out of the analysis is parsed again, and so is each view that it takes in. */
+const passesMax = 100;
+
+/** A text as it is to be rewritten. */
+export type MaskRequest = {
+  readonly sql: string;
+  readonly parameterTypes: readonly number[];
+  readonly names: SessionNames;
+};
+
+/** The plan of one set of rules over one catalog. */
+export class PreparedPlan {
+  readonly plan: MaskPlan;
+  readonly problems: readonly string[];
+  readonly #parser: StatementParser;
+  readonly #grammar: Grammar;
+  readonly #texts = new Map<string, Masked>();
+  #characters = 0;
+
+  constructor(built: { plan: MaskPlan; problems: readonly string[] }, parser: StatementParser, grammar: Grammar) {
+    this.plan = built.plan;
+    this.problems = built.problems;
+    this.#parser = parser;
+    this.#grammar = grammar;
+  }
+
+  /** Fails as the parser does, for texts that cannot be examined. */
+  async mask(request: MaskRequest): Promise<Masked> {
+    const { sql, parameterTypes, names } = request;
+    // What EXECUTE runs is not part of the text.
+    if ((names.prepared?.size ?? 0) > 0) return this.#analyse(request);
+    const key = `${names.path?.join('\0') ?? ''}\n${parameterTypes.join(' ')}\n${sql}`;
+    const known = this.#texts.get(key);
+    if (known !== undefined) {
+      this.#texts.delete(key);
+      this.#texts.set(key, known);
+      return known;
+    }
+    const masked = await this.#analyse(request);
+    this.#keep(key, masked);
+    return masked;
+  }
+
+  #keep(key: string, masked: Masked): void {
+    const size = (text: string, { ok, ...rest }: Masked) => text.length + (ok && 'sql' in rest ? rest.sql.length : 0);
+    this.#texts.set(key, masked);
+    this.#characters += size(key, masked);
+    for (const [oldest, value] of this.#texts) {
+      if (this.#texts.size <= textsMax && this.#characters <= charactersMax) break;
+      this.#texts.delete(oldest);
+      this.#characters -= size(oldest, value);
+    }
+  }
+
+  /** The analysis is synchronous; a text that only the worker may parse is parsed there, and the analysis done again. */
+  async #analyse({ sql, parameterTypes, names }: MaskRequest): Promise<Masked> {
+    const trees = new Map<string, Syntax | undefined>();
+    const parse = async (text: string) => trees.set(text, await this.#parser.parseSyntax(text, this.#grammar));
+    await parse(sql);
+    const syntax = trees.get(sql);
+    if (syntax === undefined) return unreadable;
+    for (let pass = 0; pass < passesMax; pass++) {
+      let missing: string | undefined;
+      const lookUp = (text: string): Syntax | undefined => {
+        if (trees.has(text)) return trees.get(text);
+        const parsed = this.#parser.parseSyntax(text, this.#grammar);
+        if (!(parsed instanceof Promise)) return parsed;
+        parsed.catch(() => undefined);
+        missing = text;
+        throw new NotParsedYet();
+      };
+      try {
+        return maskStatement({ sql, syntax, names, plan: this.plan, parameterTypes, parse: lookUp });
+      } catch (error) {
+        if (!(error instanceof NotParsedYet) || missing === undefined) throw error;
+        await parse(missing);
+      }
+    }
+    return unreadable;
+  }
+}
+
+class NotParsedYet extends Error {}
+
+const unreadable: Masked = {
+  ok: false,
+  rule: 'masks/syntax',
+  reason: 'the statement cannot be followed by the grammar of its server',
+  hint: 'Split it, or write it more simply.',
+};
+
+export class MaskPlans {
+  readonly #parser: StatementParser;
+  readonly #log: RelayLog;
+  readonly #plans = new WeakMap<Catalog, Map<string, Promise<PreparedPlan>>>();
+
+  constructor(parser: StatementParser, log: RelayLog) {
+    this.#parser = parser;
+    this.#log = log;
+  }
+
+  /** Built once for a catalog and the rules that apply. `catalog` must have its details. */
+  planFor(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
+    let plans = this.#plans.get(catalog);
+    if (plans === undefined) this.#plans.set(catalog, (plans = new Map()));
+    let plan = plans.get(rules.digest);
+    if (plan === undefined) {
+      plan = this.#build(catalog, grammar, rules);
+      plan.catch(() => plans.delete(rules.digest));
+      plans.set(rules.digest, plan);
+    }
+    return plan;
+  }
+
+  async #build(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
+    const trees = new Map<string, Syntax | undefined>();
+    for (const sql of storedTexts(catalog)) trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
+    const built = buildPlan({ catalog, rules, syntaxOf: (sql) => trees.get(sql) });
+    for (const problem of built.problems) this.#log.warn({ masks: problem }, 'a mask needs attention');
+    return new PreparedPlan(built, this.#parser, grammar);
+  }
+}

@@ -1,0 +1,109 @@
+/** The masks of one connection: whether they still are what they were at its start, and what they make of a statement. */
+import { GateError } from '../errors/errors.ts';
+import type { Masked, StoredValue } from '../mask/masked.ts';
+import { maskLevels, type MaskPlan, type MaskRules } from '../mask/plan.ts';
+import type { BoundValue } from '../pgwire/frontend.ts';
+import type { Grammar } from '../sql/parser.ts';
+import type { SessionNames } from '../sql/session-names.ts';
+import type { MaskPlans, PreparedPlan } from './mask-plans.ts';
+
+export type MaskingOptions = {
+  /** Those of the moment. */
+  readonly rules: () => MaskRules;
+  readonly plans: MaskPlans;
+  readonly grammar: Grammar;
+  /** The masks are others than those under which the database session was opened: it must end. */
+  readonly onChanged: (error: GateError) => void;
+};
+
+/** What a text is sent as. */
+export type Sent = Extract<Masked, { ok: true }>;
+
+export class Masking {
+  readonly #options: MaskingOptions;
+  /** At the start of the connection. */
+  readonly rules: MaskRules;
+  #prepared: PreparedPlan | undefined;
+
+  constructor(options: MaskingOptions) {
+    this.#options = options;
+    this.rules = options.rules();
+  }
+
+  /** Whether anything is masked at all. */
+  get isOn(): boolean {
+    return this.rules.rules.length > 0;
+  }
+
+  /** Statements are rewritten; at the level `display` only results are looked at. */
+  get rewrites(): boolean {
+    return this.isOn && this.rules.level !== 'display';
+  }
+
+  /** By which the last statement was rewritten. */
+  get plan(): MaskPlan | undefined {
+    return this.#prepared?.plan;
+  }
+
+  /** Fails, and has the connection ended, when other masks apply by now: its statements and cursors were made under the old ones. */
+  checkUnchanged(): void {
+    if (this.#options.rules().digest === this.rules.digest) return;
+    const error = new GateError('masks-changed', 'other masks apply to you now than when this connection was opened', {
+      hint: 'Connect again: what was prepared here was prepared under the old ones.',
+    });
+    this.#options.onChanged(error);
+    throw error;
+  }
+
+  /** Fails with `denied` for a text that cannot be proven safe. */
+  async apply(sql: string, parameterTypes: readonly number[], names: SessionNames): Promise<Sent> {
+    const { plans, grammar } = this.#options;
+    if (names.catalog?.details === undefined) throw catalogMissing();
+    this.#prepared = await plans.planFor(names.catalog, grammar, this.rules);
+    const { plan } = this.#prepared;
+    if (maskLevels.indexOf(plan.level) < maskLevels.indexOf(this.rules.level)) throw levelTooLow(plan, this.rules);
+    const masked = await this.#prepared.mask({ sql, parameterTypes, names });
+    if (masked.ok) return masked;
+    throw new MaskRefusal(masked);
+  }
+
+  /** A refusal when a write would store what a mask has made of a value. */
+  checkStored(stored: readonly StoredValue[], values: readonly BoundValue[]): GateError | undefined {
+    const images = this.plan?.images ?? [];
+    if (images.length === 0) return undefined;
+    for (const one of stored) {
+      const text = 'text' in one ? one.text : (values[one.parameter - 1]?.bytes.toString('utf8') ?? '');
+      if (images.some((image) => image.test(text))) {
+        return new GateError('denied', `the value ${'text' in one ? `'${text}'` : `of $${one.parameter}`} is what a mask shows in place of another`, {
+          rule: 'masks/value',
+          hint: 'Writing it would put the mask in place of the real value. Leave the column out.',
+        });
+      }
+    }
+    return undefined;
+  }
+}
+
+/** With the place in the client's text. */
+export class MaskRefusal extends GateError {
+  readonly position: number | undefined;
+
+  constructor({ rule, reason, hint, position }: Extract<Masked, { ok: false }>) {
+    super('denied', reason, { rule, hint });
+    this.position = position;
+  }
+}
+
+function catalogMissing(): GateError {
+  return new GateError('denied', 'what the names of the statement stand for is not known, so nothing can be masked', {
+    rule: 'masks/catalog',
+    hint: "The relay could not read the database's catalog; its operator finds the reason in its log.",
+  });
+}
+
+function levelTooLow({ level }: MaskPlan, rules: MaskRules): GateError {
+  return new GateError('denied', `masking is ${level} here, and the policy asks for ${rules.level}`, {
+    rule: 'masks/level',
+    hint: 'The database role of the relay can read columns that it must not. See gate doctor <target>.',
+  });
+}
