@@ -96,6 +96,8 @@ export const Event = z.discriminatedUnion('kind', [
     /** That the client asked for at start-up; one by SET is a statement. */
     settings: z.optional(z.record(z.string(), z.string())),
     backendPid: z.optional(z.number()),
+    /** The level of masking, and a hash of the masks that apply to the principal. */
+    masking: z.optional(z.object({ level: z.enum(['display', 'proven', 'airtight']), rules: z.string() })),
   }),
   z.object({
     kind: z.literal('connection.close'),
@@ -122,6 +124,9 @@ export const Event = z.discriminatedUnion('kind', [
     request: z.optional(z.string()),
     /** SHA-256 of the policy text that decided, in hex, where it is not the one of session.open. */
     policy: z.optional(z.string()),
+    /** For a principal with masks: the text that went to the server where it is another, and the columns masked in it. */
+    sent: z.optional(z.string()),
+    masked: z.optional(z.array(z.object({ column: z.string(), rule: z.string(), kind: z.string() }))),
   }),
   /** The statement waits for approval; a `statement` event with the same request says what became of it. */
   z.object({

@@ -145,7 +145,8 @@ class Transcript {
     const program = event.applicationName === undefined ? '' : ` by ${showOnOneLine(event.applicationName)}`;
     const server = event.backendPid === undefined ? '' : `, server process ${event.backendPid}`;
     const from = showOnOneLine(event.clientAddress);
-    return this.#note(time, `connection ${event.connection} opened from ${from}${program}${server}`);
+    const masks = event.masking === undefined ? '' : `, masked (${event.masking.level})`;
+    return this.#note(time, `connection ${event.connection} opened from ${from}${program}${server}${masks}`);
   }
 
   #statement(time: string, event: StatementEvent): string {
@@ -161,6 +162,10 @@ class Transcript {
     event.parameters?.forEach((parameter, index) => {
       lines.push(`${margin}${this.#style('label', `$${index + 1} =`)} ${showParameter(parameter)}\n`);
     });
+    if (event.masked !== undefined && event.masked.length > 0) {
+      lines.push(this.#under('note', `masked: ${event.masked.map(({ column, rule }) => `${showOnOneLine(column)} (rule ${showOnOneLine(rule)})`).join(', ')}`));
+    }
+    if (event.sent !== undefined) lines.push(this.#under('note', `sent as: ${showOnOneLine(event.sent)}`));
     if (event.effect === 'allow' && event.request !== undefined) {
       lines.push(this.#under('ok', `${showOnOneLine(event.reason)} (request ${showOnOneLine(event.request)})`));
     }

@@ -9,6 +9,13 @@ export function maskRulesFor(policy: Policy, of: { readonly target: string; read
   return { digest: '', rules: [], level: 'proven', trusts: new Set(), detect: [] };
 }
 
+/** When an exemption ends next, so that other masks apply from then on. */
+export function masksNextChange(policy: Policy, of: Parameters<typeof maskRulesFor>[1]): Date | undefined {
+  void policy;
+  void of;
+  return undefined;
+}
+
 /** Whether anybody at all is masked on a target: then its catalog is loaded with details. */
 export function hasMasks(policy: Policy, target: string): boolean {
   void policy;

@@ -1,5 +1,6 @@
 /** What each message of the client comes to: decided, perhaps held, and put into the unit that is recorded and forwarded. */
 import { randomBytes } from 'node:crypto';
+import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
 import {
@@ -15,7 +16,8 @@ import { checkedName } from './frontend-limits.ts';
 import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeeper.ts';
 import type { Item } from './inbox.ts';
 import { recordedParameters, type Journal } from './journal.ts';
-import type { LimitedEnd, Owed, Pending, Portal, Run } from './pending.ts';
+import type { Masking } from './masking.ts';
+import type { LimitedEnd, Owed, Pending, Portal, Prepared, Run } from './pending.ts';
 import { transactionAborted } from './refusal.ts';
 import { countsRows } from './row-limit.ts';
 import type { SettingsWatch } from './settings-watch.ts';
@@ -26,6 +28,7 @@ export type AdmissionOptions = {
   readonly pending: Pending;
   readonly journal: Journal;
   readonly gatekeeper: Gatekeeper;
+  readonly masking: Masking;
   readonly settings: SettingsWatch;
   /** Of the policy in force. */
   readonly policyDigest: () => string;
@@ -122,6 +125,7 @@ export class Admission {
       if (!mayWait) return 'must-wait';
       verdict = await this.#settle(verdict, []);
     }
+    if (verdict.ok) verdict = this.#checkStored(verdict, []);
     const statement = this.#recordStatement(unit, verdict, 'simple');
     if (!verdict.ok) {
       this.#refuse(unit, verdict.error, true, verdict.position);
@@ -132,11 +136,12 @@ export class Admission {
     const drop = this.#dropUnnamed();
     const portal = this.#options.pending.portals.propose({ segment: this.#segment, name: '', value: undefined });
     const { rowsMax } = verdict.decision;
+    const text = verdict.prepared.sent?.sql ?? sql;
     if (rowsMax !== undefined && verdict.facts.some(countsRows)) {
       // As a simple Query, but in pieces: what comes before its Sync can still be taken back.
-      const pieces = [encodeParse('', sql), encodeBindAndDescribe(), encodeExecute('', rowsMax + 1), flushMessage];
+      const pieces = [encodeParse('', text), encodeBindAndDescribe(), encodeExecute('', rowsMax + 1), flushMessage];
       unit.forward.push(this.#limited(Buffer.concat(pieces), { run, rowsMax, rowsBefore: () => 0, isWhole: true, drop, portal }));
-    } else unit.forward.push({ bytes, owed: { kind: 'query', run, drop, portal } });
+    } else unit.forward.push({ bytes: text === sql ? bytes : encodeQuery(text), owed: { kind: 'query', run, drop, portal } });
     this.#endSegment(unit, true);
     return 'done';
   }
@@ -155,6 +160,7 @@ export class Admission {
       if (!mayWait) return 'must-wait';
       verdict = await this.#settle(verdict, message.values);
     }
+    if (verdict.ok) verdict = this.#checkStored(verdict, message.values);
     if (!verdict.ok) {
       this.#recordStatement(unit, verdict, 'extended', recordedParameters(message.values, prepared.isRedacted));
       this.#refuse(unit, verdict.error, false);
@@ -163,8 +169,16 @@ export class Admission {
     const { approved } = verdict;
     const value: Portal = { prepared, values: message.values, rowsRead: 0, ...(approved !== undefined && { approved }) };
     const change = { segment: this.#segment, name: checkedName(message.portal), value };
-    unit.forward.push({ bytes, owed: { kind: 'bind', change: pending.portals.propose(change) } });
+    const { sent } = verdict.prepared;
+    unit.forward.push({ bytes, owed: { kind: 'bind', change: pending.portals.propose(change), ...(sent && { sent }) } });
     return 'done';
+  }
+
+  /** A write that would put what a mask shows in place of what it stands for. */
+  #checkStored(verdict: Allowed, values: readonly BoundValue[]): Verdict {
+    const { sent } = verdict.prepared;
+    const error = sent === undefined ? undefined : this.#options.masking.checkStored(sent.stored, values);
+    return error === undefined ? verdict : refused(verdict.prepared, error);
   }
 
   /** Waits for an approval once everything before has been answered, so that the state of the transaction is known. */
@@ -185,7 +199,12 @@ export class Admission {
       return this.#refuse(unit, verdict.error, false, verdict.position, name === '');
     }
     const change = { segment: this.#segment, name, value: verdict.prepared };
-    unit.forward.push({ bytes, owed: { kind: 'parse', change: this.#options.pending.statements.propose(change) } });
+    const { sent } = verdict.prepared;
+    const text = sent?.sql ?? message.sql;
+    unit.forward.push({
+      bytes: text === message.sql ? bytes : encodeParse(message.name, text, message.parameterTypes),
+      owed: { kind: 'parse', change: this.#options.pending.statements.propose(change), ...(sent && { sent }) },
+    });
   }
 
   async #admitExecute(message: Extract<FrontendMessage, { type: 'Execute' }>, bytes: Buffer, unit: Unit): Promise<void> {
@@ -249,10 +268,18 @@ export class Admission {
         change: this.#options.pending.statements.propose({ segment: this.#segment, name, value }),
       };
     });
-    const { isCopyIn } = prepared;
+    const { isCopyIn, sent } = prepared;
     const { statementTimeoutMs: timeoutMs } = decision;
     const counts = { tags: [], rows: 0, bytesOut: 0, bytesIn: 0 };
-    return { statement, startedAtMs: performance.now(), isCopyIn, nameChanges, ...counts, ...(timeoutMs !== undefined && { timeoutMs }) };
+    return {
+      statement,
+      startedAtMs: performance.now(),
+      isCopyIn,
+      nameChanges,
+      ...counts,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+      ...(sent && { sent }),
+    };
   }
 
   #recordStatement(
@@ -278,6 +305,7 @@ export class Admission {
       reason: verdict.ok && verdict.approved !== undefined ? verdict.approved.reason : decision.reason,
       ...(request !== undefined && { request }),
       policy: this.#options.policyDigest(),
+      ...(verdict.ok && maskedEvent(prepared)),
     });
     return statement;
   }
@@ -322,4 +350,11 @@ export class Admission {
 
 function isHeld(verdict: Verdict): verdict is Allowed {
   return verdict.ok && verdict.decision.effect === 'hold' && verdict.approved === undefined;
+}
+
+/** What is recorded of a rewritten text: what was sent, and which columns were masked in it. */
+function maskedEvent({ sent, text, isRedacted }: Prepared): Pick<EventOf<'statement'>, 'sent' | 'masked'> {
+  if (sent === undefined) return {};
+  const isOther = sent.sql !== text.split('\0', 1)[0];
+  return { ...(isOther && !isRedacted && { sent: sent.sql }), masked: [...sent.columns] };
 }

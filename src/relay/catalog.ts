@@ -30,6 +30,7 @@ export class CatalogWatch {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #wantsDetails = false;
 
   constructor(target: Target, onError: (error: unknown) => void = () => undefined) {
     this.#target = target;
@@ -71,6 +72,13 @@ export class CatalogWatch {
         this.#users--;
       },
     };
+  }
+
+  /** From now on snapshots have details: of columns, and of stored code. */
+  wantDetails(): void {
+    if (this.#wantsDetails) return;
+    this.#wantsDetails = true;
+    this.#epoch = {};
   }
 
   /** After a change of definitions: resolves when what was committed before the call is in `current`, or cannot be read. */

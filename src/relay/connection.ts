@@ -9,6 +9,7 @@ import {
   encodeReadyForQuery,
 } from '../pgwire/backend.ts';
 import { grammarFor, type Grammar } from '../sql/parser.ts';
+import { parseSearchPath } from '../sql/search-path.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Admission } from './admission.ts';
@@ -17,6 +18,8 @@ import { authenticate, ByteQueue, clientSettings, readStartup, upstreamParameter
 import { Holds } from './holds.ts';
 import { inspect } from './inspect.ts';
 import type { LiveSession, SessionConnection } from './live-session.ts';
+import { maskKeyParameters } from './mask-key.ts';
+import { Masking } from './masking.ts';
 import { Pending, type Run } from './pending.ts';
 import { Rows } from './rows.ts';
 import { SettingsWatch } from './settings-watch.ts';
@@ -121,10 +124,14 @@ export class Connection implements SessionConnection {
     const applicationName = parameters.get('application_name');
     const settings = clientSettings(parameters);
     const { isReadOnly, statementTimeoutMs } = session.limits;
+    const isMasked = session.maskRules().rules.length > 0;
+    if (isMasked) await session.useCatalog();
+    const pinnedPath = isMasked ? maskedPath(session, settings) : undefined;
     const startup = upstreamParameters(settings, {
       applicationName: `gate/${session.id} ${session.grant.principal.name}`.slice(0, 63),
       isReadOnly,
       ...(statementTimeoutMs !== undefined && { statementTimeoutMs }),
+      ...(pinnedPath && { masked: { path: pinnedPath, key: maskKeyParameters(session.maskKey) } }),
     });
     const nonce = randomBytes(18).toString('base64');
     const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
@@ -145,6 +152,7 @@ export class Connection implements SessionConnection {
         ...(applicationName && { applicationName }),
         ...(Object.keys(settings).length > 0 && { settings }),
         backendPid: upstream.pid,
+        ...(isMasked && { masking: { level: session.maskRules().level, rules: session.maskRules().digest } }),
       },
     ]);
     // What has ended while that was being written must not begin now; its end is on record.
@@ -152,7 +160,7 @@ export class Connection implements SessionConnection {
     const cancelTarget = { session: session.id, cancel: () => this.#cancel() };
     const { pid, key } = session.cancelKeys.issue(cancelTarget, upstream.pid, protocolMinor);
     this.#cancelPid = pid;
-    this.#startPumps(upstream, settings, isReadOnly);
+    this.#startPumps(upstream, settings, { isReadOnly, pinnedPath });
     const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
     this.#write(Buffer.concat([lastMessage, authenticationOk, ...greeting, encodeBackendKeyData(pid, key), encodeReadyForQuery('I')]));
     // A server that went away while the connection was being recorded has said so before anybody listened.
@@ -161,7 +169,11 @@ export class Connection implements SessionConnection {
     if (this.#queue.rest.length > 0) this.#statements?.push(this.#queue.rest);
   }
 
-  #startPumps(upstream: Upstream, asked: Readonly<Record<string, string>>, isReadOnly: boolean): void {
+  #startPumps(
+    upstream: Upstream,
+    asked: Readonly<Record<string, string>>,
+    { isReadOnly, pinnedPath }: { isReadOnly: boolean; pinnedPath: readonly string[] | undefined },
+  ): void {
     const session = this.#session;
     const { journal, grant, policy, parser } = session;
     const connection = this.#number;
@@ -171,6 +183,7 @@ export class Connection implements SessionConnection {
       watch: session.catalog,
       onLookUp: () => void session.useCatalog(),
       startupSearchPath: asked['search_path'],
+      ...(pinnedPath && { pinnedPath }),
       connection: `${session.id}/${connection}`,
     });
     const inspected = { backendPid: upstream.pid, settings: asked };
@@ -190,14 +203,21 @@ export class Connection implements SessionConnection {
     });
     const { name, description } = session.target;
     const target = { name, ...(description !== undefined && { description }) };
-    const gatekeeper = new Gatekeeper({ grant, target, policy, parser, grammar: grammarOf(upstream), pending, settings, holds });
+    const grammar = grammarOf(upstream);
+    const masking = new Masking({
+      rules: () => session.maskRules(),
+      plans: session.maskPlans,
+      grammar,
+      onChanged: (error) => void this.end(error, error.message),
+    });
+    const gatekeeper = new Gatekeeper({ grant, target, policy, parser, grammar, pending, settings, holds, masking });
     this.#pending = pending;
     this.#rows = rows;
     this.#statements = new Statements({
       connection,
       pending,
       journal,
-      admission: new Admission({ connection, pending, journal, gatekeeper, settings, policyDigest: () => policy().digest }),
+      admission: new Admission({ connection, pending, journal, gatekeeper, masking, settings, policyDigest: () => policy().digest }),
       holds,
       write: (bytes) => upstream.socket.write(bytes),
       drained: () => new Promise((resolve) => (this.#wakeDrained = resolve)),
@@ -357,4 +377,14 @@ function checkLogin(session: LiveSession, parameters: ReadonlyMap<string, string
 
 function asGateError(error: unknown): GateError {
   return error instanceof GateError ? error : new GateError('internal', 'the relay failed on this connection', { cause: error });
+}
+
+/** What names mean to a masked principal must not change, so their search_path is set here once: the client's own, or the role's. */
+function maskedPath({ catalog, target }: LiveSession, asked: Readonly<Record<string, string>>): readonly string[] {
+  const { search_path: path } = asked;
+  const pinned = path === undefined ? catalog.defaultSearchPath : parseSearchPath(path, target.user);
+  if (pinned !== undefined) return pinned;
+  throw new GateError('upstream-unreachable', `what names stand for in the database of target ${target.name} is not known, so nothing can be masked`, {
+    hint: "The relay could not read the database's catalog; its operator finds the reason in its log.",
+  });
 }

@@ -14,7 +14,8 @@ import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
 import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
 import type { StatementParser } from './parsing.ts';
-import { needsApproval, uncountable } from './refusal.ts';
+import { needsApproval, staleMasks, uncountable } from './refusal.ts';
+import { MaskRefusal, type Masking, type Sent } from './masking.ts';
 import { isCountable } from './row-limit.ts';
 import type { Approved, Pending, Portal, Prepared } from './pending.ts';
 import type { SettingsWatch } from './settings-watch.ts';
@@ -57,6 +58,7 @@ export type GatekeeperOptions = {
   readonly pending: Pending;
   readonly settings: SettingsWatch;
   readonly holds: Holds;
+  readonly masking: Masking;
 };
 
 /** Of a text that could not be examined this much is recorded. */
@@ -89,7 +91,8 @@ export class Gatekeeper {
     const { isCopyIn, nameChanges, executes, kinds, outlines } = statement;
     const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
-    return this.decideToRun(prepared, segment);
+    const deciding = this.decideToRun(prepared, segment);
+    return this.#options.masking.rewrites ? Promise.race([deciding, stopped()]) : deciding;
   }
 
   /** Decides on a statement that was examined before, as things are now. */
@@ -147,14 +150,47 @@ export class Gatekeeper {
 
   /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
   async decideToRun(prepared: Prepared, segment: number): Promise<Verdict> {
-    if (prepared.executes.length === 0) return (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, new Map());
+    const { masking } = this.#options;
+    masking.checkUnchanged();
+    if (prepared.executes.length === 0) {
+      const verdict = (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, new Map());
+      return verdict.ok && masking.rewrites ? this.#mask(verdict, new Map(), []) : verdict;
+    }
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
     const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
     // Of one that was decided on before, only its own text: what it executes may have changed since.
     const [own] = prepared.text.split('\0', 1);
     const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
     if (executed.changesNames) return refused(now, hiddenNameChange());
-    return (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
+    const verdict = (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
+    return verdict.ok && masking.rewrites ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
+  }
+
+  /**
+   * What is sent in place of an allowed text, and of what was sent before for the statements that it executes: where
+   * the catalog has changed since, those at the server may show what is masked by now.
+   */
+  async #mask(verdict: Allowed, executed: ReadonlyMap<string, readonly StatementOutline[]>, before: readonly Prepared[]): Promise<Verdict> {
+    const { prepared } = verdict;
+    try {
+      for (const one of before) {
+        const sent = await this.#sentFor(one, new Map());
+        if (one.sent === undefined || one.sent.sql !== sent.sql) throw staleMasks();
+      }
+      const sent = await this.#sentFor(prepared, executed);
+      if (prepared.sent !== undefined && prepared.sent.sql !== sent.sql) throw staleMasks();
+      return { ...verdict, prepared: { ...prepared, sent } };
+    } catch (error) {
+      if (!(error instanceof GateError)) throw error;
+      const position = error instanceof MaskRefusal ? error.position : undefined;
+      return { ...refused(prepared, error), ...(position !== undefined && { position }) };
+    }
+  }
+
+  #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>): Promise<Sent> {
+    const { masking, settings, pending } = this.#options;
+    const [own = ''] = text.split('\0', 1);
+    return masking.apply(own, parameterTypes, { ...settings.namesIn(pending.status), prepared: executed });
   }
 
   /** FETCH would run a portal of the protocol, whose statement nobody would see: only Execute may. */
@@ -228,6 +264,7 @@ export class Gatekeeper {
   async #executed(names: readonly string[], segment: number, inText: Prepared['nameChanges']) {
     const outlines = new Map<string, readonly StatementOutline[]>();
     const texts: string[] = [];
+    const known: Prepared[] = [];
     let changesNames = false;
     for (const name of names) {
       const own = inText.flatMap((change) => (change.tag === 'PREPARE' && change.name === name ? change.outline : []));
@@ -235,10 +272,12 @@ export class Gatekeeper {
       if (before !== undefined && (before.nameChanges.length > 0 || before.executes.length > 0)) changesNames = true;
       const declared = before?.outlines.map((outline) => ({ ...outline, parameterTypes: before.parameterTypes })) ?? [];
       if (own.length > 0 || before !== undefined) outlines.set(name, [...own, ...declared]);
-      if (before !== undefined) texts.push(before.text);
+      if (before === undefined) continue;
+      texts.push(before.text);
+      known.push(before);
     }
     const kinds: StatementKind[] = [...outlines.values()].flat().flatMap((outline) => outline.kinds);
-    return { outlines, texts, kinds: outlines.size < names.length ? [...kinds, 'unknown' as const] : kinds, changesNames };
+    return { outlines, texts, before: known, kinds: outlines.size < names.length ? [...kinds, 'unknown' as const] : kinds, changesNames };
   }
 }
 

@@ -11,6 +11,7 @@ import { describeType } from '../pgwire/frame.ts';
 import { decodeStartupPacket, startupLengthMax } from '../pgwire/frontend.ts';
 import { parseVerifier, scramMechanism, ScramServer } from '../pgwire/scram.ts';
 import { parseTimeout } from './settings-watch.ts';
+import { formatSearchPath } from '../sql/search-path.ts';
 import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
 
 /** No SCRAM message comes near this. */
@@ -181,10 +182,17 @@ export function clientSettings(parameters: ReadonlyMap<string, string>): Record<
 /** The parameters for the relay's own start-up packet, which is built anew. */
 export function upstreamParameters(
   settings: Readonly<Record<string, string>>,
-  own: { readonly applicationName: string; readonly isReadOnly: boolean; readonly statementTimeoutMs?: number },
+  own: {
+    readonly applicationName: string;
+    readonly isReadOnly: boolean;
+    readonly statementTimeoutMs?: number;
+    /** For a principal with masks: where bare names are looked up, and the key of hashes. */
+    readonly masked?: { readonly path: readonly string[]; readonly key: Readonly<Record<string, string>> };
+  },
 ): Record<string, string> {
   return {
     ...settings,
+    ...(own.masked && { search_path: formatSearchPath(own.masked.path), ...own.masked.key }),
     ...(own.statementTimeoutMs !== undefined && { statement_timeout: cappedTimeout(settings['statement_timeout'], own.statementTimeoutMs) }),
     ...Object.fromEntries(pinnedSettings),
     application_name: own.applicationName,

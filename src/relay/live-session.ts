@@ -4,10 +4,13 @@ import { GateError } from '../errors/errors.ts';
 import type { Grant, Session } from '../grant/grant.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { ApprovalDesk } from '../grant/request.ts';
+import type { MaskRules } from '../mask/plan.ts';
 import { isReadOnly } from '../policy/decide.ts';
+import { hasMasks, maskRulesFor, masksNextChange } from '../policy/masks.ts';
 import type { CancelKeys } from './cancel-keys.ts';
 import type { Target } from './config.ts';
 import type { Journal } from './journal.ts';
+import type { MaskPlans } from './mask-plans.ts';
 import type { StatementParser } from './parsing.ts';
 import type { CatalogView } from './settings-watch.ts';
 
@@ -30,6 +33,8 @@ export type SessionServices = {
   readonly desk: ApprovalDesk;
   /** Of a target's database, as it was last looked at. */
   readonly catalogOf: (target: Target) => CatalogView;
+  readonly maskPlans: MaskPlans;
+  readonly maskKey: Buffer;
   readonly log: RelayLog;
 };
 
@@ -44,7 +49,10 @@ export class LiveSession {
   readonly catalog: CatalogView;
   /** How long held statements wait; undefined: as long as policy lets them. */
   readonly waitSeconds: number | undefined;
+  readonly maskPlans: MaskPlans;
+  readonly maskKey: Buffer;
   readonly log: RelayLog;
+  #maskRules: { readonly policy: Policy; readonly until: number; readonly rules: MaskRules } | undefined;
   readonly #connections = new Set<SessionConnection>();
   #catalogUse: ReturnType<CatalogView['use']> | undefined;
   #ended: GateError | undefined;
@@ -59,6 +67,8 @@ export class LiveSession {
     this.desk = services.desk;
     this.catalog = services.catalogOf(target);
     this.waitSeconds = waitSeconds;
+    this.maskPlans = services.maskPlans;
+    this.maskKey = services.maskKey;
     this.log = services.log;
   }
 
@@ -85,6 +95,18 @@ export class LiveSession {
     if (granted === undefined) return { isReadOnly: true };
     const { statementTimeoutMs } = granted;
     return { isReadOnly: isReadOnly(granted), ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
+  }
+
+  /** The masks that apply now; they change with the policy, and when an exemption ends. */
+  maskRules(): MaskRules {
+    const policy = this.policy();
+    const now = Date.now();
+    if (this.#maskRules?.policy === policy && now < this.#maskRules.until) return this.#maskRules.rules;
+    const { target, role, principal } = this.grant;
+    const of = { target, role, principal, now: new Date(now) };
+    const rules = maskRulesFor(policy, of);
+    this.#maskRules = { policy, until: masksNextChange(policy, of)?.getTime() ?? Infinity, rules };
+    return rules;
   }
 
   /** Fails when the session has ended, or its grant has. */
@@ -119,8 +141,10 @@ export class LiveSession {
   async useCatalog(): Promise<void> {
     const { target, role } = this.grant;
     const granted = this.policy().targets.get(target)?.find(({ name }) => name === role);
-    const asksForNames = granted !== undefined && (granted.rules.length > 0 || granted.rowsMax !== undefined);
+    const isMasked = this.maskRules().rules.length > 0;
+    const asksForNames = granted !== undefined && (granted.rules.length > 0 || granted.rowsMax !== undefined || isMasked);
     if (!asksForNames || this.#connections.size === 0) return;
+    if (hasMasks(this.policy(), target)) this.catalog.wantDetails();
     this.#catalogUse ??= this.catalog.use();
     await this.#catalogUse.ready;
   }

@@ -58,7 +58,7 @@ export class Masking {
   /** Fails with `denied` for a text that cannot be proven safe. */
   async apply(sql: string, parameterTypes: readonly number[], names: SessionNames): Promise<Sent> {
     const { plans, grammar } = this.#options;
-    if (names.catalog?.details === undefined) throw catalogMissing();
+    if (names.catalog?.data.details === undefined) throw catalogMissing();
     this.#prepared = await plans.planFor(names.catalog, grammar, this.rules);
     const { plan } = this.#prepared;
     if (maskLevels.indexOf(plan.level) < maskLevels.indexOf(this.rules.level)) throw levelTooLow(plan, this.rules);

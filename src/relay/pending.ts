@@ -4,6 +4,7 @@ import type { StatementKind } from '../sql/kind.ts';
 import type { StatementOutline } from '../sql/outline.ts';
 import type { NameChange as SqlNameChange } from '../sql/statement.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
+import type { Sent } from './masking.ts';
 import { Names, type NameChange } from './names.ts';
 
 /** A prepared statement as the relay decided on it. */
@@ -22,6 +23,8 @@ export type Prepared = {
   readonly nameChanges: readonly SqlNameChange[];
   /** Names that the text runs with EXECUTE; what they stand for may have changed by the time it runs. */
   readonly executes: readonly string[];
+  /** What masks have made of the text, which is what the server has. */
+  readonly sent?: Sent;
 };
 export type Portal = {
   readonly prepared: Prepared;
@@ -49,6 +52,8 @@ export type Run = {
   sqlstate?: string;
   /** Longest time that the server may work on it. */
   readonly timeoutMs?: number;
+  /** The rewritten text that the server runs. */
+  readonly sent?: Sent;
   /** It took longer, and was cancelled. */
   isTimedOut?: true;
   hasEnded?: true;
@@ -58,8 +63,9 @@ export type Run = {
 export type LimitedEnd = 'done' | 'over' | 'error';
 
 export type Owed =
-  | { readonly kind: 'parse'; readonly change: NameChange<Prepared> }
-  | { readonly kind: 'bind'; readonly change: NameChange<Portal> }
+  /** `sent`: the rewritten text that an error of its analysis or planning speaks of. */
+  | { readonly kind: 'parse'; readonly change: NameChange<Prepared>; readonly sent?: Sent }
+  | { readonly kind: 'bind'; readonly change: NameChange<Portal>; readonly sent?: Sent }
   | { readonly kind: 'close'; readonly statement?: NameChange<Prepared>; readonly portal?: NameChange<Portal> }
   | { readonly kind: 'describe' | 'sync' }
   | { readonly kind: 'execute'; readonly run: Run }

@@ -40,3 +40,11 @@ export function uncountable(rowsMax: number): GateError {
     hint: 'Send each statement by itself, and read with SELECT.',
   });
 }
+
+/** The statement at the server was rewritten by masks over another catalog. */
+export function staleMasks(): GateError {
+  return new GateError('denied', 'the database has changed since this statement was prepared, and its masks with it', {
+    rule: 'masks/stale',
+    hint: 'Prepare the statement again.',
+  });
+}

@@ -10,6 +10,8 @@ import { CancelKeys } from './cancel-keys.ts';
 import { Catalogs } from './catalogs.ts';
 import type { RelayConfig, Target } from './config.ts';
 import { openDesks } from './desks.ts';
+import { loadMaskKey } from './mask-key.ts';
+import { MaskPlans } from './mask-plans.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
 import { PolicySource } from './policy-source.ts';
@@ -55,7 +57,14 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const policy = () => policies.current;
     const catalogs = new Catalogs(log);
     closers.push(() => catalogs.close());
-    const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), log };
+    const services = {
+      parser,
+      cancelKeys: new CancelKeys(),
+      catalogOf: (target: Target) => catalogs.of(target),
+      maskPlans: new MaskPlans(parser, log),
+      maskKey: await loadMaskKey(state.path),
+      log,
+    };
     const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
     const shared = { ...desks, services, config, log, isStopping: () => isStopping };

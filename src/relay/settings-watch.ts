@@ -12,6 +12,8 @@ export type CatalogView = {
   /** Of a session that has not changed it; undefined while it is not known. */
   readonly defaultSearchPath: readonly string[] | undefined;
   readonly serverMajor: number | undefined;
+  /** From now on `current` has details: of columns, and of stored code. */
+  wantDetails(): void;
   /** Keeps it fresh until released. `ready` resolves when it has been looked at, whatever came of that. */
   use(): { readonly ready: Promise<void>; release(): void };
   /** Resolves when it has been looked at again, whatever came of that. */
@@ -24,6 +26,8 @@ export type SettingsWatchOptions = {
   readonly onLookUp: () => void;
   /** The search_path of the start-up packet, if the client sent one. */
   readonly startupSearchPath: string | undefined;
+  /** The search_path that nothing in the session can change. */
+  readonly pinnedPath?: readonly string[];
   /** Unlike that of any other connection. */
   readonly connection: string;
 };
@@ -39,12 +43,12 @@ export class SettingsWatch {
 
   constructor(options: SettingsWatchOptions) {
     this.#options = options;
-    this.#isPathUnknown = options.startupSearchPath !== undefined;
+    this.#isPathUnknown = options.startupSearchPath !== undefined && options.pinnedPath === undefined;
   }
 
   /** How names are to be looked up now, with the transaction in this state. */
   namesIn(status: TransactionStatus): SessionNames {
-    const { watch, onLookUp } = this.#options;
+    const { watch, onLookUp, pinnedPath } = this.#options;
     onLookUp();
     if (this.#isUncertain && status === 'I' && this.#refreshing === undefined) {
       this.#refreshing = watch.refresh().finally(() => {
@@ -54,7 +58,7 @@ export class SettingsWatch {
     }
     return {
       catalog: watch.current,
-      path: this.#isPathUnknown ? undefined : watch.defaultSearchPath,
+      path: this.#isPathUnknown ? undefined : (pinnedPath ?? watch.defaultSearchPath),
       ...(this.#isUncertain && { isUncertain: true }),
     };
   }

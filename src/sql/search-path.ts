@@ -15,6 +15,12 @@ export function parseSearchPath(value: string, user: string): readonly string[] 
   return undefined;
 }
 
+/** The value that has the server look into these schemas, and into temporary objects last. */
+export function formatSearchPath(schemas: readonly string[]): string {
+  const names = schemas.filter((schema) => schema !== 'pg_temp').map((schema) => `"${schema.replaceAll('"', '""')}"`);
+  return [...names, 'pg_temp'].join(', ');
+}
+
 /** The parts of a name in a string, as regclass reads it: a."B".c; undefined where it is none. */
 export function parseName(text: string): readonly string[] | undefined {
   const parts: string[] = [];

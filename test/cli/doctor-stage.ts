@@ -20,6 +20,8 @@ import { CancelKeys } from '../../src/relay/cancel-keys.ts';
 import { Catalogs } from '../../src/relay/catalogs.ts';
 import { loadRelayConfig, type Target } from '../../src/relay/config.ts';
 import { openDesks } from '../../src/relay/desks.ts';
+import { loadMaskKey } from '../../src/relay/mask-key.ts';
+import { MaskPlans } from '../../src/relay/mask-plans.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
 import { PolicySource } from '../../src/relay/policy-source.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
@@ -192,7 +194,8 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const verifier = new TokenVerifier(config.issuer);
   const policies = await PolicySource.start({ file: config.policyFile, policy: config.policy, recorder, log });
   const catalogs = new Catalogs(log);
-  const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), log };
+  const masks = { maskPlans: new MaskPlans(parser, log), maskKey: await loadMaskKey(state.path) };
+  const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), ...masks, log };
   const notifier = { notify: () => Promise.resolve() };
   const policy = () => policies.current;
   const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: '0' });
