@@ -54,6 +54,8 @@ export const RoleInfo = z.object({
   /** Whose approval a grant needs, before it is given or (`review`) afterwards. */
   approval: z.optional(z.object({ by: z.array(z.string()), count: z.number() })),
   review: z.optional(z.object({ by: z.array(z.string()), count: z.number() })),
+  /** Columns are masked for the caller in this role, and how surely. */
+  masking: z.optional(z.object({ level: z.enum(['display', 'proven', 'airtight']) })),
 });
 
 /** GET /v1/targets → { targets }: only what the caller may reach. */

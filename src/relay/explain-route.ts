@@ -16,7 +16,7 @@ export type ExplainRouteOptions = {
   readonly config: RelayConfig;
   readonly callers: Callers;
   readonly policies: PolicySource;
-  readonly services: Pick<SessionServices, 'parser' | 'catalogOf'>;
+  readonly services: Pick<SessionServices, 'parser' | 'catalogOf' | 'maskPlans'>;
 };
 
 export function addExplainRoute(app: Hono, { config, callers, policies, services }: ExplainRouteOptions): void {

@@ -107,6 +107,7 @@ export class MaskPlans {
   readonly #parser: StatementParser;
   readonly #log: RelayLog;
   readonly #plans = new WeakMap<Catalog, Map<string, Promise<PreparedPlan>>>();
+  readonly #built = new WeakMap<Catalog, Map<string, PreparedPlan>>();
 
   constructor(parser: StatementParser, log: RelayLog) {
     this.#parser = parser;
@@ -126,11 +127,18 @@ export class MaskPlans {
     return plan;
   }
 
+  /** Undefined where nobody has asked for the plan yet. */
+  known(catalog: Catalog, rules: MaskRules): PreparedPlan | undefined {
+    return this.#built.get(catalog)?.get(rules.digest);
+  }
+
   async #build(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
     const trees = new Map<string, Syntax | undefined>();
     for (const sql of storedTexts(catalog)) trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
     const built = buildPlan({ catalog, rules, syntaxOf: (sql) => trees.get(sql) });
     for (const problem of built.problems) this.#log.warn({ masks: problem }, 'a mask needs attention');
-    return new PreparedPlan(built, this.#parser, grammar);
+    const plan = new PreparedPlan(built, this.#parser, grammar);
+    this.#built.set(catalog, (this.#built.get(catalog) ?? new Map<string, PreparedPlan>()).set(rules.digest, plan));
+    return plan;
   }
 }

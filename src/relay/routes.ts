@@ -8,7 +8,9 @@ import {
 import { GateError } from '../errors/errors.ts';
 import type { TokenVerifier } from '../oidc/verify.ts';
 import type { ApprovalRule } from '../grant/request.ts';
+import type { MaskLevel, MaskRules } from '../mask/plan.ts';
 import { rolesFor } from '../policy/decide.ts';
+import { maskRulesFor } from '../policy/masks.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { PolicySource } from './policy-source.ts';
 import { describeApprovers } from '../policy/vote.ts';
@@ -69,7 +71,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   });
   app.get('/v1/targets', async (context) => {
     const { principal } = await caller(context);
-    return context.json({ targets: targetsFor(config, options.policies.current, principal) });
+    return context.json({ targets: targetsFor(options, principal) });
   });
   addSessionRoutes(app, options);
   addExplainRoute(app, options);
@@ -100,18 +102,30 @@ function relayInfo({ issuer }: RelayConfig, version: string): RelayInfo {
   };
 }
 
-function targetsFor(config: RelayConfig, policy: Policy, principal: Principal): TargetInfo[] {
+function targetsFor({ config, policies, services }: RoutesOptions, principal: Principal): TargetInfo[] {
+  const policy = policies.current;
+  const now = new Date();
   return [...config.targets.values()].flatMap(({ name, description, database }) => {
-    const roles = rolesFor(policy, principal, { name, description }, new Date()).map((role) => ({
+    const roles = rolesFor(policy, principal, { name, description }, now).map((role) => ({
       name: role.name,
       denies: statementKinds.filter((kind) => !role.allow.includes(kind)),
       requires: [...role.require],
       durationMaxSeconds: role.maxDuration,
       ...(role.approval && { approval: approvalInfo(policy, role.approval) }),
       ...(role.review && { review: approvalInfo(policy, role.review) }),
+      ...maskingInfo(maskRulesFor(policy, { target: name, role: role.name, principal, now }), name, { config, services }),
     }));
     return roles.length === 0 ? [] : [{ name, database, roles, ...(description !== undefined && { description }) }];
   });
+}
+
+/** What the database itself adds to it is known once somebody has used the target. */
+function maskingInfo(rules: MaskRules, target: string, { config, services }: Pick<RoutesOptions, 'config' | 'services'>): { masking?: { level: MaskLevel } } {
+  if (rules.rules.length === 0) return {};
+  const found = config.targets.get(target);
+  const catalog = found === undefined ? undefined : services.catalogOf(found).current;
+  const known = catalog === undefined ? undefined : services.maskPlans.known(catalog, rules);
+  return { masking: { level: rules.level === 'display' ? 'display' : (known?.plan.level ?? 'proven') } };
 }
 
 function approvalInfo(policy: Policy, { by, count }: ApprovalRule): { by: string[]; count: number } {

@@ -20,11 +20,12 @@ export async function runTargets(context: Context): Promise<void> {
       target.database,
       role.denies.length === 0 ? 'everything' : `no ${role.denies.join(', ')}`,
       describeRequirements(role),
+      role.masking?.level ?? '-',
       target.description ?? '',
     ]),
   );
   if (rows.length > 0) {
-    await io.write(formatTable(['TARGET', 'ROLE', 'DATABASE', 'STATEMENTS', 'REQUIRES', 'DESCRIPTION'], rows));
+    await io.write(formatTable(['TARGET', 'ROLE', 'DATABASE', 'STATEMENTS', 'REQUIRES', 'MASKING', 'DESCRIPTION'], rows));
   }
 }
 
