@@ -24,7 +24,7 @@ export async function actApproval({ stage, gate }: Play, { client, connect }: Tu
     await stage.show(notices.join('\n'));
     return { outcome, id };
   };
-  const first = await hold(`update customers set country = 'CH'`);
+  const first = await hold(`update orders set status = 'shipped'`);
   await stage.run(gate('dba', 'requests', 'show', first.id));
   await stage.run(gate('dba', 'deny', first.id, '--reason', 'this has no WHERE'));
   const denied = await first.outcome;

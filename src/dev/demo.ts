@@ -6,6 +6,7 @@ import { GateError } from '../errors/errors.ts';
 import { findOnPath, neutralEnvironment } from './config.ts';
 import { approveDevice } from './device-page.ts';
 import { actAccessRequest, actApproval } from './demo-decisions.ts';
+import { actMasks } from './demo-masks.ts';
 import { loadPeer } from './peers.ts';
 import type { Play, Tunnel } from './play.ts';
 import { Stage, type StageIo } from './stage.ts';
@@ -50,6 +51,7 @@ async function play(stage: Stage, stack: Stack, gate: Play['gate']): Promise<voi
   await actExec(whole);
   await actApproval(whole, tunnel);
   await actAccessRequest(whole);
+  await actMasks(whole, tunnel);
   await actAnyClient(whole);
   await tunnel.client.end();
   await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
