@@ -10,7 +10,9 @@ import {
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
 import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
 import type { Journal } from './journal.ts';
+import type { Sent } from './masking.ts';
 import { timedOut } from './refusal.ts';
+import type { ResultGate } from './result-gate.ts';
 import { runOf, type LimitedEnd, type Owed, type Pending, type Run } from './pending.ts';
 
 /** Largest server message that is held whole; rows and copy data are streamed. */
@@ -24,6 +26,8 @@ export type RowsOptions = {
   readonly isReadOnly: boolean;
   /** Sends to the client; false asks to stop reading from the server. */
   readonly write: (bytes: Buffer) => boolean;
+  /** For a principal with masks: what may be said, and shown, to the client. */
+  readonly gate?: ResultGate;
 };
 
 const dataRow = 0x44;
@@ -118,7 +122,7 @@ export class Rows {
       // The row past the limit, and it alone, is held back.
       if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
-      if (!this.#holdsLast()) return 'raw';
+      if (this.#options.gate?.hasRowWork !== true && !this.#holdsLast()) return 'raw';
     }
     this.#holdsLast();
     if (bodyLength > backendBodyBytesMax) {
@@ -144,6 +148,9 @@ export class Rows {
         this.#confirm(type);
         return this.#pass(bytes);
       case 'T':
+        this.#options.gate?.rowDescription(bytes);
+        if (this.#options.pending.head?.kind === 'describe') this.#options.pending.shift();
+        return this.#pass(bytes);
       case 'n':
         if (this.#options.pending.head?.kind === 'describe') this.#options.pending.shift();
         return this.#pass(bytes);
@@ -166,21 +173,37 @@ export class Rows {
         return this.#pass(bytes);
       case 'S':
         checkPinned(bytes, this.#options.isReadOnly);
-        return this.#pass(bytes);
+        return this.#passStatus(bytes);
       case 'D':
       case 'd':
+        if (this.#options.gate?.hasRowWork === true) return this.#pass(this.#options.gate.row(bytes));
         // Only behind the last message of the relay's own.
         if (!this.#isMuted) throw unexpected(type);
         return;
+      case 'N':
+        return this.#pass(this.#report(bytes));
+      case 'A':
+        // Its payload is anybody's, and may hold anything.
+        return this.#options.gate === undefined ? this.#pass(bytes) : undefined;
       case 't':
       case 'H':
       case 'c':
-      case 'N':
-      case 'A':
         return this.#pass(bytes);
       default:
         throw unexpected(type);
     }
+  }
+
+  #passStatus(bytes: Buffer): void {
+    const { gate } = this.#options;
+    const shown = gate === undefined ? bytes : gate.parameterStatus(bytes);
+    if (shown !== undefined) this.#pass(shown);
+  }
+
+  /** An error or notice as the client may see it, its position in the client's own text. */
+  #report(bytes: Buffer): Buffer {
+    const { gate, pending } = this.#options;
+    return gate === undefined ? bytes : gate.report(bytes, sentOf(pending.head));
   }
 
   #run(): Run | undefined {
@@ -218,9 +241,10 @@ export class Rows {
       case 'E': {
         if (isFatal(decodeReport(bytes))) return false;
         head.run.sqlstate = decodeReport(bytes).get('C') ?? '';
+        const shown = this.#report(bytes);
         this.#finishLimited(head, 'error');
         this.#options.pending.skipToSync();
-        this.#pass(bytes);
+        this.#pass(shown);
         return true;
       }
       default:
@@ -307,6 +331,7 @@ export class Rows {
     const head = pending.head;
     const run = runOf(head);
     if (run?.isTimedOut && fields.get('C') === '57014') bytes = encodeGateError(timedOut(run.timeoutMs ?? 0), 'ERROR');
+    else if (head?.kind !== 'refusal') bytes = this.#report(bytes);
     if (isFatal(fields)) this.hasSeenFatal = true;
     if (isFatal(fields) || head === undefined || head.kind === 'sync') {
       // An error may come before that of the connection, and is the statement's own.
@@ -338,7 +363,7 @@ export class Rows {
     const { pending } = this.#options;
     // XX000: servers that lost their own track of an implicit transaction trip over any message that starts one.
     const isOfStandIn = fields.get('M')?.includes(head.nonce) === true || fields.get('C') === 'XX000';
-    this.#pass(isOfStandIn ? head.error : bytes);
+    this.#pass(isOfStandIn ? head.error : this.#report(bytes));
     const { drop } = head;
     if (head.isSimple) return pending.replaceHead({ kind: 'refused-query', ...(drop !== undefined && { drop }) });
     if (drop !== undefined) pending.statements.confirm(drop);
@@ -350,6 +375,11 @@ export class Rows {
       this.#finish(run, run.sqlstate === undefined ? 'ok' : 'error');
     }
   }
+}
+
+/** The rewritten text that the head of the line is about. */
+function sentOf(head: Owed | undefined): Sent | undefined {
+  return head?.kind === 'parse' || head?.kind === 'bind' ? head.sent : runOf(head)?.sent;
 }
 
 function isFatal(fields: ReadonlyMap<string, string>): boolean {
