@@ -2,16 +2,15 @@
 import { ERRORS, GateError } from '../errors/errors.ts';
 import {
   decodeCommandTag,
-  decodeParameterStatus,
   decodeReadyForQuery,
   decodeReport,
   encodeGateError,
 } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
-import { isSameSetting, pinnedSettings } from '../sql/settings.ts';
 import type { Journal } from './journal.ts';
 import type { Sent } from './masking.ts';
 import { timedOut } from './refusal.ts';
+import { checkPinned } from './pinned.ts';
 import type { ResultGate } from './result-gate.ts';
 import { runOf, type LimitedEnd, type Owed, type Pending, type Run } from './pending.ts';
 
@@ -384,24 +383,6 @@ function sentOf(head: Owed | undefined): Sent | undefined {
 
 function isFatal(fields: ReadonlyMap<string, string>): boolean {
   return fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
-}
-
-/** From here on the server would read text differently from the relay: nothing more may be forwarded. */
-function checkPinned(bytes: Buffer, isReadOnly: boolean): void {
-  const { name, value } = decodeParameterStatus(bytes);
-  if (isReadOnly && name === 'default_transaction_read_only' && value !== 'on') {
-    throw new GateError('denied', 'the session left read-only mode', {
-      rule: 'read-only',
-      hint: 'A function changed default_transaction_read_only, which this role may not.',
-    });
-  }
-  const pinned = pinnedSettings.get(name);
-  if (pinned !== undefined && !isSameSetting(value, pinned)) {
-    throw new GateError('denied', `the server's ${name} was changed to ${value}`, {
-      rule: 'pinned-settings',
-      hint: 'It decides how the server reads SQL text, which must be exactly as the relay reads it.',
-    });
-  }
 }
 
 function unexpected(type: number): GateError {
