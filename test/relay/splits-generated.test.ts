@@ -1,6 +1,7 @@
 /** Random conversations, cut in random places in both directions, give the same replies as in one piece. */
 import { sample } from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { decodeReport } from '../../src/pgwire/backend.ts';
 import { fixturePolicy, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 import { closing, upToMark } from './model.ts';
 import { conversation } from './model-steps.ts';
@@ -40,7 +41,13 @@ async function converse(bytes: Buffer, down: Cut, up: Cut): Promise<string[]> {
   await writePieces(client.socket, down(Buffer.concat([bytes, closing(mark)])));
   const replies = await upToMark(client, mark);
   client.close();
-  return replies.map(({ type, bytes: reply }) => `${type} ${reply.toString('latin1')}`);
+  return replies.map(({ type, bytes: reply }) => show(type, reply));
+}
+
+/** That a portal is not there is said by the relay or by the server, whichever knows first: with one SQLSTATE and in the same words. */
+function show(type: string, reply: Buffer): string {
+  const fields = type === 'E' ? decodeReport(reply) : undefined;
+  return fields?.get('C') === '34000' ? `E 34000 ${fields.get('M')}` : `${type} ${reply.toString('latin1')}`;
 }
 
 test(`${sessionCount} conversations, each in single bytes and in ${splits} random splits`, async () => {
