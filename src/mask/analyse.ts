@@ -3,8 +3,19 @@ import type { Catalog } from '../sql/catalog.ts';
 import type { RelationDetails } from '../sql/catalog-details.ts';
 import type { Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
+import { applyEdits, sortEdits, Tokens } from './edits.ts';
 import type { Masked } from './masked.ts';
 import type { MaskPlan } from './plan.ts';
+import { askForRole, Refusal } from './refusal.ts';
+import { findRelation } from './relations.ts';
+import { StatementWalk } from './statements.ts';
+import { kindOf, listOf, type Node } from './tree.ts';
+import { isVerified } from './verify.ts';
+
+/** Longest text of a masked principal, in bytes. */
+export const maskedSqlBytesMax = 128 * 1024;
+/** Views of views are taken in so deep. */
+const viewDepthMax = 16;
 
 export type MaskedText = {
   readonly sql: string;
@@ -19,8 +30,65 @@ export type MaskedText = {
 };
 
 export function maskStatement(text: MaskedText): Masked {
-  void text;
-  return { ok: false, rule: 'masks/statement', reason: 'not yet', hint: '' };
+  try {
+    return mask(text, 0);
+  } catch (error) {
+    if (error instanceof Refusal) return refusal(error, text.sql);
+    // The tree is deeper than the stack.
+    if (error instanceof RangeError) return refusal(new Refusal('syntax', 'the statement is nested too deeply', 'Split it.'), text.sql);
+    throw error;
+  }
+}
+
+function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
+  const { sql, syntax, names, plan, parse } = text;
+  const bytes = Buffer.from(sql, 'utf8');
+  if (bytes.length > maskedSqlBytesMax) throw new Refusal('syntax', `the statement is longer than ${maskedSqlBytesMax} bytes`, 'Split it, or send values as parameters.');
+  if (bytes.toString('utf8') !== sql) throw new Refusal('syntax', 'the statement is not valid Unicode', 'Send UTF-8.');
+  if (plan.problem !== undefined) throw new Refusal('catalog', plan.problem.reason, plan.problem.hint);
+  if (names.path === undefined || names.catalog?.data.details === undefined) throw new Refusal('catalog', 'what names stand for is not known', 'Connect again.');
+  for (const type of text.parameterTypes) checkParameterType(type, plan);
+  const expandView = (definition: string) => {
+    if (depth >= viewDepthMax) throw new Refusal('relation', 'views are nested too deeply', 'Read its tables.');
+    const inner = definition.replace(/;\s*$/, '');
+    const parsed = parse(inner);
+    if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
+    return mask({ ...text, sql: inner, syntax: parsed, names: { ...names, path: [] }, parameterTypes: [] }, depth + 1).sql;
+  };
+  const tokens = new Tokens(syntax.tokens);
+  const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0 });
+  for (const item of listOf(syntax.tree.stmts)) {
+    const found = kindOf((item as Node)['stmt']);
+    if (found !== undefined) walk.run(...found, item as Node);
+  }
+  const edits = sortEdits(walk.edits);
+  const out = applyEdits(bytes, edits);
+  const isRead = (relation: Node) => {
+    const { planned } = findRelation(relation, { names, plan });
+    return planned !== undefined && planned.access !== 'clean';
+  };
+  if (edits.length > 0 && !isVerified(syntax, parse(out), edits, isRead)) {
+    throw new Refusal('syntax', 'the rewritten statement is not what it should be', 'Write it in plainer words.');
+  }
+  return { ok: true, sql: out, edits, columns: [...walk.masked.values()], stored: walk.stored, isWrite: walk.isWrite };
+}
+
+/** Values of a type are read by its input function, and by the checks of a domain. */
+function checkParameterType(type: number, plan: MaskPlan): void {
+  const firstUserType = 16384;
+  if (type === 0 || (type > 0 && type < firstUserType)) return;
+  const problem = plan.typeProblem(type);
+  if (problem !== undefined) throw new Refusal('type', `the type of a parameter (${type}) is not known to be safe: ${problem}`, 'Declare it as text.');
+}
+
+function refusal({ element, message, hint, at }: Refusal, sql: string): Masked {
+  const position = at === undefined ? undefined : Buffer.from(sql, 'utf8').subarray(0, at).toString('utf8').length + 1;
+  return { ok: false, rule: `masks/${element}`, reason: message, hint, ...(position !== undefined && { position: characters(sql, position) }) };
+}
+
+/** From 1-based UTF-16 units to characters. */
+function characters(sql: string, position: number): number {
+  return [...sql.slice(0, position - 1)].length + 1;
 }
 
 /** Code that is stored in the catalog: an expression over `relation`'s columns, or a whole query of a view. */
@@ -39,7 +107,46 @@ export type StoredCode =
   | { readonly ok: true; readonly columns: readonly string[]; readonly isWholeRow: boolean; readonly relations: readonly number[] }
   | { readonly ok: false; readonly reason: string };
 
-export function checkStored(text: StoredText): StoredCode {
-  void text;
-  return { ok: false, reason: 'not yet' };
+/** `syntax`: of "SELECT <expression>", or of the query. Names are looked up nowhere but where they say. */
+export function checkStored({ sql, kind, syntax, catalog, relation, trusts }: StoredText): StoredCode {
+  if (syntax === undefined) return { ok: false, reason: 'it cannot be parsed' };
+  const found = kindOf((listOf(syntax.tree.stmts)[0] as Node | undefined)?.['stmt']);
+  if (found?.[0] !== 'SelectStmt' || syntax.tree.stmts?.length !== 1) return { ok: false, reason: 'it is no expression' };
+  try {
+    const walk = new StatementWalk({
+      bytes: Buffer.from(sql, 'utf8'),
+      tokens: new Tokens(syntax.tokens),
+      names: { catalog, path: [] },
+      plan: openPlan(catalog, trusts),
+      expandView: () => '',
+      isStored: true,
+    });
+    walk.run(...found, {});
+    if (kind === 'expression' && walk.sources.relations.length > 0) return { ok: false, reason: 'it reads other rows' };
+    const names = walk.sources.references.map((reference) => reference.names.at(-1));
+    const isWholeRow = names.some((name) => name === undefined || (relation !== undefined && !relation.columns.some((column) => column.name === name)));
+    return { ok: true, columns: [...new Set(names.filter((name) => name !== undefined))], isWholeRow, relations: [...walk.reads] };
+  } catch (error) {
+    if (error instanceof Refusal) return { ok: false, reason: error.message };
+    if (error instanceof RangeError) return { ok: false, reason: 'it is nested too deeply' };
+    throw error;
+  }
+}
+
+/** For code that only has to be understood: every relation is read as it is. */
+function openPlan(catalog: Catalog, trusts: ReadonlySet<string>): MaskPlan {
+  return {
+    digest: '',
+    level: 'proven',
+    serverMajor: catalog.data.details?.serverMajor ?? 0,
+    trusts,
+    images: [],
+    rawColumns: new Set(),
+    relation: (id) => {
+      const known = catalog.relation(id);
+      return known === undefined ? undefined : { id, schema: known.schema, name: known.name, access: 'clean' };
+    },
+    writeProblem: () => undefined,
+    typeProblem: (id) => (catalog.data.details?.types.some((type) => (type.id === id || type.arrayId === id) && (type.isTrusted === true || type.kind === 'e' || type.kind === 'd' || type.kind === 'c' || type.kind === 'r')) ? undefined : 'it runs code of its own'),
+  };
 }

@@ -16,7 +16,8 @@ export type Mask =
   | { readonly kind: 'bucket'; readonly size?: number; readonly unit?: BucketUnit }
   | { readonly kind: 'constant'; readonly value: string | number | boolean }
   /** An expression over `value`, checked to compute from it alone and never to fail. */
-  | { readonly kind: 'sql'; readonly sql: string };
+  /** `parts`: what stands before, between and behind each `value`, once the expression has been checked. */
+  | { readonly kind: 'sql'; readonly sql: string; readonly parts?: readonly string[] };
 export const bucketUnits = ['minute', 'hour', 'day', 'week', 'month', 'quarter', 'year', 'decade'] as const;
 export type BucketUnit = (typeof bucketUnits)[number];
 
@@ -77,6 +78,8 @@ export type MaskPlan = {
   /** By pg_class.oid; undefined for relations of pg_catalog and information_schema, which have a list of their own. */
   relation(id: number): PlannedRelation | undefined;
   /** Why a row of it cannot be inserted, updated or deleted by a masked principal, beyond what the statement's text says. */
+  /** Why values of a type outside pg_catalog, by OID, are not safe to make; undefined for those that are. */
+  typeProblem(id: number): string | undefined;
   writeProblem(id: number, event: 'insert' | 'update' | 'delete', columns: readonly string[]): string | undefined;
   /** Nothing at all can be proven here. */
   readonly problem?: { readonly reason: string; readonly hint: string };

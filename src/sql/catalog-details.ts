@@ -82,6 +82,8 @@ export type CatalogDetails = {
   /** Relations outside pg_catalog, information_schema and pg_toast, indexes and sequences left out. */
   readonly relations: readonly RelationDetails[];
   readonly types: readonly TypeDetails[];
+  /** Functions of extensions that compute and nothing else, "schema.name": all of the name are. */
+  readonly pureFunctions: readonly string[];
   /** Casts that users have made with a function of their own, implicit or not, trusted extensions left out: "source AS target". */
   readonly userCasts: readonly string[];
   /** server_version_num / 10000. */

@@ -1,0 +1,85 @@
+/** Functions of pg_catalog that compute from their arguments, and at most from the catalog, clock and random numbers. Written by hand. */
+
+/** By name: all that have it are safe, whatever their arguments. A test holds the names of real servers against this and `reviewedFunctions`. */
+export const safeFunctions: ReadonlySet<string> = new Set(
+  `
+# aggregates and windows
+count sum avg min max every bool_and bool_or bit_and bit_or bit_xor array_agg string_agg any_value
+json_agg jsonb_agg json_object_agg jsonb_object_agg json_agg_strict jsonb_agg_strict json_object_agg_strict jsonb_object_agg_strict
+json_object_agg_unique jsonb_object_agg_unique json_object_agg_unique_strict jsonb_object_agg_unique_strict xmlagg range_agg range_intersect_agg
+corr covar_pop covar_samp regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+stddev stddev_pop stddev_samp variance var_pop var_samp mode percentile_cont percentile_disc
+rank dense_rank percent_rank cume_dist row_number ntile lag lead first_value last_value nth_value
+# text
+ascii bit_length btrim casefold char_length character_length chr concat concat_ws decode encode format initcap left length lower lpad ltrim
+normalize is_normalized octet_length overlay position quote_ident quote_literal quote_nullable regexp_count regexp_instr regexp_like regexp_match
+regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr repeat replace reverse right rpad rtrim
+split_part starts_with string_to_array string_to_table strpos substr substring to_ascii to_hex to_bin to_oct translate trim unistr unicode_assigned
+upper like notlike ilike like_escape similar_to_escape similar_escape textlike textnotlike textcat parse_ident md5 sha224 sha256 sha384 sha512
+crc32 crc32c convert convert_from convert_to get_bit get_byte set_bit set_byte bit_count
+text name char bpchar varchar textlen texteq textne
+to_char to_date to_number to_timestamp
+# numbers
+abs acos acosd acosh asin asind asinh atan atan2 atan2d atand atanh cbrt ceil ceiling cos cosd cosh cot cotd degrees div erf erfc exp factorial
+floor gamma lgamma gcd lcm ln log log10 min_scale mod pi power pow radians random random_normal round scale sign sin sind sinh sqrt tan tand tanh trim_scale
+trunc width_bucket int2 int4 int8 float4 float8 numeric bool money int8_avg numeric_inc setseed
+# dates and times
+age clock_timestamp date date_add date_bin date_part date_subtract date_trunc extract isfinite justify_days justify_hours justify_interval
+make_date make_interval make_time make_timestamp make_timestamptz now statement_timestamp timeofday transaction_timestamp timezone
+timestamp timestamptz time timetz interval overlaps
+# json
+array_to_json json_array_elements json_array_elements_text json_array_length json_build_array json_build_object json_each json_each_text
+json_extract_path json_extract_path_text json_object json_object_keys json_populate_record json_populate_recordset json_strip_nulls
+json_to_record json_to_recordset json_typeof jsonb jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array
+jsonb_build_object jsonb_concat jsonb_contained jsonb_contains jsonb_delete jsonb_delete_path jsonb_each jsonb_each_text jsonb_exists
+jsonb_exists_all jsonb_exists_any jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_keys jsonb_path_exists
+jsonb_path_exists_tz jsonb_path_match jsonb_path_match_tz jsonb_path_query jsonb_path_query_array jsonb_path_query_array_tz
+jsonb_path_query_first jsonb_path_query_first_tz jsonb_path_query_tz jsonb_populate_record jsonb_populate_record_valid jsonb_populate_recordset
+jsonb_pretty jsonb_set jsonb_set_lax jsonb_strip_nulls jsonb_to_record jsonb_to_recordset jsonb_typeof row_to_json to_json to_jsonb json_scalar json_serialize
+# arrays
+array_append array_cat array_dims array_fill array_length array_lower array_ndims array_position array_positions array_prepend array_remove
+array_replace array_reverse array_sample array_shuffle array_sort array_to_string array_upper cardinality trim_array unnest array_larger array_smaller
+generate_series generate_subscripts
+# ranges, geometry, network, bits
+daterange int4range int8range numrange tsrange tstzrange datemultirange int4multirange int8multirange nummultirange tsmultirange tstzmultirange
+isempty lower_inc lower_inf upper_inc upper_inf multirange range_merge range_adjacent
+area box bound_box center circle diagonal diameter height isclosed ishorizontal isopen isparallel isperp isvertical line lseg npoints path
+pclose point polygon popen radius slope width
+abbrev broadcast cidr family host hostmask inet_merge inet_same_family macaddr8_set7bit masklen netmask network set_masklen inet
+varbit bit
+# uuid, enums, full text, xml
+gen_random_uuid uuidv4 uuidv7 uuid_extract_timestamp uuid_extract_version
+enum_first enum_last enum_range
+array_to_tsvector get_current_ts_config json_to_tsvector jsonb_to_tsvector length numnode phraseto_tsquery plainto_tsquery querytree setweight strip
+to_tsquery to_tsvector ts_delete ts_filter ts_headline ts_rank ts_rank_cd ts_debug ts_lexize ts_parse ts_token_type tsquery_phrase tsvector_to_array websearch_to_tsquery
+tsvector tsquery ts_match_vq
+xml xmlcomment xmlconcat xmlconcat2 xmlexists xpath xpath_exists xml_is_well_formed xml_is_well_formed_content xml_is_well_formed_document xmltext xmlelement xmlforest
+# who and where
+current_catalog current_database current_role current_schema current_schemas current_user session_user user version
+pg_backend_pid pg_client_encoding pg_is_in_recovery pg_my_temp_schema pg_is_other_temp_schema pg_postmaster_start_time pg_conf_load_time
+# the catalog and its names
+col_description obj_description shobj_description format_type pg_typeof pg_collation_for pg_basetype
+pg_char_to_encoding pg_encoding_to_char pg_encoding_max_length pg_get_userbyid
+pg_get_constraintdef pg_get_expr pg_get_function_arg_default pg_get_function_arguments pg_get_function_identity_arguments pg_get_function_result
+pg_get_function_sqlbody pg_get_functiondef pg_get_indexdef pg_get_keywords pg_get_partition_constraintdef pg_get_partkeydef pg_get_ruledef
+pg_get_serial_sequence pg_get_statisticsobjdef pg_get_statisticsobjdef_columns pg_get_statisticsobjdef_expressions pg_get_triggerdef pg_get_viewdef
+pg_get_catalog_foreign_keys pg_get_publication_tables
+pg_collation_is_visible pg_conversion_is_visible pg_function_is_visible pg_opclass_is_visible pg_operator_is_visible pg_opfamily_is_visible
+pg_statistics_obj_is_visible pg_table_is_visible pg_ts_config_is_visible pg_ts_dict_is_visible pg_ts_parser_is_visible pg_ts_template_is_visible
+pg_type_is_visible pg_describe_object pg_identify_object pg_identify_object_as_address pg_get_object_address pg_get_acl
+pg_index_column_has_property pg_index_has_property pg_indexam_has_property pg_options_to_table pg_relation_is_publishable pg_relation_is_updatable
+pg_column_is_updatable pg_partition_ancestors pg_partition_root pg_partition_tree pg_tablespace_location pg_tablespace_databases pg_timezone_names pg_timezone_abbrevs
+pg_size_pretty pg_size_bytes pg_has_role has_any_column_privilege has_column_privilege has_database_privilege
+has_foreign_data_wrapper_privilege has_function_privilege has_language_privilege has_schema_privilege has_sequence_privilege has_server_privilege
+has_table_privilege has_tablespace_privilege has_type_privilege row_security_active acldefault aclexplode makeaclitem
+pg_available_extensions pg_available_extension_versions pg_extension_update_paths pg_listening_channels
+pg_collation_actual_version pg_database_collation_actual_version pg_input_is_valid pg_input_error_info pg_table_size pg_total_relation_size pg_relation_size pg_indexes_size pg_database_size pg_tablespace_size
+
+pg_column_size to_regclass to_regtype to_regnamespace to_regrole to_regproc to_regprocedure to_regoper to_regoperator to_regcollation to_regtypemod regclass regtype
+num_nulls num_nonnulls nullif coalesce greatest least
+`
+    .split('\n')
+    .filter((line) => !line.startsWith('#'))
+    .flatMap((line) => line.split(' '))
+    .filter((name) => name !== ''),
+);

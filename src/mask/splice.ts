@@ -1,0 +1,79 @@
+/** The sub-select that stands in place of a relation with masks, and the edit that puts it there. */
+import { quoteName, type Tokens } from './edits.ts';
+import { shownSettings } from './lists.ts';
+import type { Edit } from './masked.ts';
+import type { Found } from './relations.ts';
+import { Refusal } from './refusal.ts';
+import { locationOf, type Node } from './tree.ts';
+import type { MaskPlan } from './plan.ts';
+
+export type SpliceOptions = {
+  readonly bytes: Buffer;
+  readonly tokens: Tokens;
+  readonly plan: MaskPlan;
+  readonly expandView: (definition: string) => string;
+};
+
+/** Undefined for one that is read as it is. `sample`: the TABLESAMPLE behind it, which moves inside. */
+export function spliceRelation(found: Found, node: Node, sample: Node | undefined, options: SpliceOptions): Edit | undefined {
+  const { tokens, bytes } = options;
+  const at = locationOf(node);
+  if (at === undefined) throw new Refusal('syntax', `${found.name} cannot be replaced where it stands`, 'Write it as SELECT … FROM.');
+  const isOnly = node['inh'] !== true;
+  const sampleText = sample === undefined ? undefined : sampleRange(sample, tokens);
+  const inside = sampleText === undefined ? '' : ` ${bytes.subarray(sampleText.start, sampleText.end).toString('utf8')}`;
+  const leaf = leafOf(found, isOnly, inside, options);
+  if (leaf === undefined) return undefined;
+  const place = placeOf(node, at, isOnly, tokens);
+  const alias = node['alias'] as Node | undefined;
+  const name = alias === undefined ? ` AS ${quoteName(found.name)}` : '';
+  const text = `${place.isTable ? 'SELECT * FROM ' : ''}(${leaf})${name}`;
+  if (sampleText === undefined) return { start: place.start, end: place.end, text };
+  // What stands between the name and TABLESAMPLE is the alias.
+  const between = bytes.subarray(place.end, sampleText.start).toString('utf8').trimEnd();
+  return { start: place.start, end: sampleText.end, text: `${text}${between}` };
+}
+
+export function leafOf(found: Found, isOnly: boolean, sample: string, { plan, expandView }: SpliceOptions): string | undefined {
+  if (found.name === 'pg_settings' && found.planned === undefined) {
+    const names = [...shownSettings].map((name) => `'${name}'`).join(', ');
+    return `SELECT * FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) ANY (ARRAY[${names}]::pg_catalog.text[])`;
+  }
+  const { planned } = found;
+  if (planned?.access === 'masked') {
+    const columns = planned.columns.map(({ name, sql }) => (sql === undefined ? quoteName(name) : `${sql} AS ${quoteName(name)}`));
+    const from = `${isOnly ? 'ONLY ' : ''}${quoteName(planned.schema)}.${quoteName(planned.name)}`;
+    return `SELECT ${columns.join(', ')} FROM ${from}${sample}`;
+  }
+  if (planned?.access !== 'view') return undefined;
+  if (sample !== '') throw new Refusal('relation', `${found.schema}.${found.name} is a view, which has no rows to sample`, 'Sample its tables.');
+  void plan;
+  // Nothing is pushed into a view that its owner has made a barrier.
+  return `${expandView(planned.definition)}${planned.isBarrier ? ' OFFSET 0' : ''}`;
+}
+
+/** From ONLY or TABLE to the end of the name, the star of inheritance and parentheses of ONLY included. */
+function placeOf(node: Node, at: number, isOnly: boolean, tokens: Tokens): { start: number; end: number; isTable: boolean } {
+  const parts = 1 + Number(node['schemaname'] !== undefined) + Number(node['catalogname'] !== undefined);
+  let first = tokens.indexAt(at);
+  let last = tokens.endOfName(first, parts);
+  if (isOnly) {
+    if (tokens.word(first - 1) === '(' && tokens.word(last + 1) === ')') [first, last] = [first - 1, last + 1];
+    if (tokens.word(first - 1) !== 'only') throw new Refusal('syntax', 'ONLY cannot be found where it should stand', 'Write ONLY right before the name.', at);
+    first -= 1;
+  } else if (tokens.word(last + 1) === '*') last += 1;
+  const isTable = tokens.word(first - 1) === 'table';
+  if (isTable) first -= 1;
+  return { start: tokens.start(first), end: tokens.end(last), isTable };
+}
+
+/** From TABLESAMPLE to the last parenthesis. */
+function sampleRange(sample: Node, tokens: Tokens): { start: number; end: number } {
+  let first = tokens.indexAt(locationOf(sample) ?? -1);
+  while (tokens.word(first) !== 'tablesample' && first > 0) first -= 1;
+  let open = first;
+  while (tokens.word(open) !== '(' && open < tokens.list.length) open += 1;
+  let last = tokens.closing(open);
+  if (tokens.word(last + 1) === 'repeatable') last = tokens.closing(last + 2);
+  return { start: tokens.start(first), end: tokens.end(last) };
+}

@@ -1,0 +1,67 @@
+/** What came out of the edits, parsed again: the same statement, with nothing else in it than the edits have put there. */
+import { rangesOf } from './edits.ts';
+import type { Edit } from './masked.ts';
+import type { Syntax } from '../sql/parser.ts';
+import { kindOf, listOf, type Node } from './tree.ts';
+
+/** `isMasked`: whether a RangeVar (or a relation of a statement) must not be read as it is. */
+export function isVerified(
+  before: Syntax,
+  after: Syntax | undefined,
+  edits: readonly Edit[],
+  isMasked: (relation: Node) => boolean,
+): boolean {
+  if (after === undefined) return false;
+  const statements = [listOf(before.tree.stmts), listOf(after.tree.stmts)];
+  if (statements[0]?.length !== statements[1]?.length) return false;
+  const ranges = rangesOf(edits);
+  const isInserted = (at: unknown) => ranges.some(({ start, end }) => typeof at === 'number' && at >= start && at < end);
+  const kinds = (list: readonly unknown[]) => list.map((one) => kindOf((one as Node)['stmt'])?.[0]);
+  if (JSON.stringify(kinds(statements[0] as unknown[])) !== JSON.stringify(kinds(statements[1] as unknown[]))) return false;
+  return relationsOf(after.tree).every((relation) => isInserted(relation['location'] ?? 0) || !isMasked(relation));
+}
+
+/** Names of WITH queries in sight. */
+type Names = ReadonlySet<string>;
+
+/** Relations that are read by name, those that are names of WITH queries left out. */
+function relationsOf(root: unknown): Node[] {
+  const relations: Node[] = [];
+  const visit = (value: unknown, names: Names): void => {
+    if (Array.isArray(value)) {
+      for (const item of value as unknown[]) visit(item, names);
+      return;
+    }
+    if (typeof value !== 'object' || value === null) return;
+    const inner = visitWith((value as Node)['withClause'] as Node | undefined, names, visit);
+    for (const [field, child] of Object.entries(value)) {
+      // Locked relations are names of the FROM beside them.
+      if (field === 'withClause' || field === 'lockingClause') continue;
+      if (field === 'RangeVar' || (field === 'CopyStmt' && isCopyOut(child as Node))) noteRelation(field === 'RangeVar' ? (child as Node) : ((child as Node)['relation'] as Node), inner, relations);
+      visit(child, inner);
+    }
+  };
+  visit(root, new Set());
+  return relations;
+}
+
+function visitWith(clause: Node | undefined, names: Names, visit: (value: unknown, names: Names) => void): Names {
+  if (clause === undefined) return names;
+  const queries = listOf(clause['ctes']).map((item) => (item as Node)['CommonTableExpr'] as Node);
+  const all = new Set([...names, ...queries.map((query) => String(query['ctename']))]);
+  const seen = new Set(names);
+  for (const query of queries) {
+    visit(query, clause['recursive'] === true ? all : new Set(seen));
+    seen.add(String(query['ctename']));
+  }
+  return all;
+}
+
+function isCopyOut(copy: Node): boolean {
+  return copy['relation'] !== undefined && copy['is_from'] !== true;
+}
+
+function noteRelation(relation: Node, names: Names, relations: Node[]): void {
+  if (relation['schemaname'] === undefined && names.has(String(relation['relname']))) return;
+  relations.push(relation);
+}

@@ -1,0 +1,176 @@
+/** INSERT, UPDATE and DELETE of a principal with masks: what they may touch, and what comes back from them. */
+import { quoteName } from './edits.ts';
+import { isStar } from './columns.ts';
+import type { Edit, StoredValue } from './masked.ts';
+import type { PlannedColumn } from './plan.ts';
+import { askForRole, Refusal } from './refusal.ts';
+import { findRelation, type Found } from './relations.ts';
+import { storedValue } from './stored-value.ts';
+import { constantOf, kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
+import type { Walk } from './walk.ts';
+
+const events = { InsertStmt: 'insert', UpdateStmt: 'update', DeleteStmt: 'delete' } as const;
+const fieldsOf: Readonly<Record<string, ReadonlySet<string>>> = {
+  InsertStmt: new Set(['relation', 'cols', 'selectStmt', 'onConflictClause', 'returningList', 'returningClause', 'withClause', 'override']),
+  UpdateStmt: new Set(['relation', 'targetList', 'whereClause', 'fromClause', 'returningList', 'returningClause', 'withClause']),
+  DeleteStmt: new Set(['relation', 'usingClause', 'whereClause', 'returningList', 'returningClause', 'withClause']),
+};
+
+/** Answers what it stores. Fails for a write that is not proven to be safe. */
+export function walkWrite(kind: string, node: Node, walk: Walk): StoredValue[] {
+  const event = events[kind as keyof typeof events];
+  for (const field of Object.keys(node)) if (fieldsOf[kind]?.has(field) !== true) throw refuse(`${kind}.${field} is not known`);
+  const relation = node['relation'] as Node;
+  const at = locationOf(relation);
+  const found = findRelation(relation, walk.options);
+  const shown = `${found.schema}.${found.name}`;
+  if (found.id === undefined) throw refuse(`${shown} belongs to the server`, at);
+  if (found.planned?.access === 'view') throw refuse(`${shown} is a view over masked columns`, at);
+  const assigned = assignedColumns(node);
+  const problem = walk.options.plan.writeProblem(found.id, event, assigned);
+  if (problem !== undefined) throw refuse(`${shown} cannot be written with masks: ${problem}`, at);
+  walk.sources.addRelation(found, relation);
+  if (found.planned?.access === 'masked') walkMasked(kind, node, { found, assigned }, walk);
+  else walkClean(node, walk);
+  return storedValues(node);
+}
+
+/** Nothing here has masks, so its rows are the client's to see; nor may anything masked get into it. */
+function walkClean(node: Node, walk: Walk): void {
+  const clauses: Node = { ...node, relation: undefined, cols: undefined };
+  walk.write(clauses);
+  if (walk.masked.size > 0) {
+    throw new Refusal('write', 'the statement reads columns with masks, and would store what the masks show', 'Write values of your own, or read tables without masks.');
+  }
+}
+
+function walkMasked(kind: string, node: Node, { found, assigned }: { found: Found; assigned: readonly string[] }, walk: Walk): void {
+  const shown = `${found.schema}.${found.name}`;
+  const visible = found.planned?.access === 'masked' ? found.planned.columns : [];
+  const masked = assigned.find((name) => visible.find((column) => column.name === name)?.sql !== undefined || found.hidden?.includes(name) === true);
+  if (masked !== undefined) throw refuse(`${shown}.${masked} has a mask, so you cannot know what you replace`, undefined, 'Leave the column out.');
+  for (const clause of ['withClause', 'fromClause', 'usingClause', 'onConflictClause'] as const) {
+    if (node[clause] !== undefined) throw refuse(`writes of ${shown} can take no ${clauseNames[clause]}`, undefined, 'Write the values themselves.');
+  }
+  const values = nodeOf(node['selectStmt'], 'SelectStmt');
+  if (kind === 'InsertStmt') {
+    if (node['selectStmt'] !== undefined && (values?.['valuesLists'] === undefined || listOf(node['cols']).length === 0)) {
+      throw refuse(`rows of ${shown} must be written as VALUES, with their columns named`, undefined, 'Write INSERT INTO t (columns) VALUES (…).');
+    }
+  } else if (!isBounded(node['whereClause'], found, walk)) {
+    throw refuse(`the WHERE does not say which row of ${shown} is meant`, undefined, 'Compare a unique column without a mask with constants: WHERE id = 1 AND …');
+  }
+  const clauses: Node = { targetList: node['targetList'], whereClause: node['whereClause'], values: values?.['valuesLists'] };
+  walk.write(clauses);
+  const inner = walk.sources.relations.length + Number(walk.sources.hasOthers);
+  if (inner > 1) throw refuse(`writes of ${shown} can hold no sub-select`, undefined, 'Write the values themselves.');
+  checkUntouched(walk, found, visible);
+  walk.edits.push(...maskReturning(node, found, visible, walk));
+}
+
+const clauseNames = { withClause: 'WITH', fromClause: 'FROM', usingClause: 'USING', onConflictClause: 'ON CONFLICT' } as const;
+
+/** No raw value may decide what happens, or be stored elsewhere. */
+function checkUntouched(walk: Walk, found: Found, visible: readonly PlannedColumn[]): void {
+  const shown = `${found.schema}.${found.name}`;
+  const alias = walk.sources.relations[0]?.alias;
+  for (const { names, at } of walk.sources.references) {
+    const name = names.at(-1);
+    const column = visible.find((one) => one.name === name);
+    if (column !== undefined && column.sql === undefined && names.length <= 3) continue;
+    if (name !== undefined && column === undefined && name !== alias && name !== found.name && found.hidden?.includes(name) !== true) {
+      throw new Refusal('column', `${shown} has no column ${name} that a write could use`, 'Use columns without masks.', at);
+    }
+    throw new Refusal('column', `${shown}.${name ?? '*'} has a mask, so a write cannot depend on it`, 'Use columns without masks.', at);
+  }
+}
+
+/** RETURNING shows masked columns as a SELECT does. */
+function maskReturning(node: Node, found: Found, visible: readonly PlannedColumn[], walk: Walk): Edit[] {
+  const list = listOf(node['returningList'] ?? (node['returningClause'] as Node | undefined)?.['exprs']);
+  if (listOf((node['returningClause'] as Node | undefined)?.['options']).length > 0) throw refuse('RETURNING WITH names old and new rows as a whole', undefined, 'Name columns.');
+  const edits: Edit[] = [];
+  for (const item of list) {
+    const target = nodeOf(item, 'ResTarget') ?? {};
+    const reference = nodeOf(target['val'], 'ColumnRef');
+    const names = listOf(reference?.['fields']).map(stringOf);
+    if (reference === undefined || names.length > 2) throw refuse('RETURNING can hold plain columns only where the table has masks', locationOf(target), 'Name columns, or write *.');
+    edits.push(...returningEdit(target, reference, names, { found, visible, walk }));
+  }
+  return edits;
+}
+
+function returningEdit(
+  target: Node,
+  reference: Node,
+  names: readonly (string | undefined)[],
+  { found, visible, walk }: { found: Found; visible: readonly PlannedColumn[]; walk: Walk },
+): Edit[] {
+  const { tokens } = walk.options;
+  const alias = walk.sources.relations[0]?.alias ?? found.name;
+  const qualifier = names.length === 2 ? names[0] : undefined;
+  if (qualifier !== undefined && qualifier !== alias) throw refuse('RETURNING can name columns of the table only', locationOf(reference), 'Name them without a table.');
+  const first = tokens.indexAt(locationOf(reference) ?? -1);
+  const end = tokens.end(tokens.endOfName(first, names.length));
+  const prefix = '';
+  const column = visible.find(({ name }) => name === names.at(-1));
+  if (isStar(listOf(reference['fields']).at(-1))) {
+    for (const one of found.masked ?? []) walk.masked.set(one.column, one);
+    const columns = visible.map(({ name, sql }) => (sql === undefined ? `${prefix}${quoteName(name)}` : `${sql} AS ${quoteName(name)}`));
+    return [{ start: tokens.start(first), end, text: columns.join(', ') }];
+  }
+  if (column === undefined) throw new Refusal('column', `${found.schema}.${found.name} has no column ${String(names.at(-1))} that can be returned`, 'Name columns that the policy has classified.', locationOf(reference));
+  if (column.sql === undefined) return [];
+  for (const one of found.masked ?? []) if (one.column.endsWith(`.${column.name}`)) walk.masked.set(one.column, one);
+  const name = target['name'] === undefined ? ` AS ${quoteName(column.name)}` : '';
+  return [{ start: tokens.start(first), end, text: `${column.sql}${name}` }];
+}
+
+/** An AND-term of the WHERE fixes a unique column of the table itself, without a mask, to constants. */
+function isBounded(where: unknown, found: Found, walk: Walk): boolean {
+  const keys = walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [];
+  const fixed = new Set(andTerms(where).flatMap((term) => fixedColumn(term) ?? []));
+  return keys.some((key) => key.length > 0 && key.every(({ name }) => fixed.has(name)));
+}
+
+function andTerms(wrapped: unknown): readonly unknown[] {
+  const and = nodeOf(wrapped, 'BoolExpr');
+  return and?.['boolop'] === 'AND_EXPR' ? listOf(and['args']).flatMap(andTerms) : [wrapped];
+}
+
+function fixedColumn(term: unknown): string | undefined {
+  const expression = nodeOf(term, 'A_Expr');
+  const names = listOf(expression?.['name']).map(stringOf);
+  if (expression === undefined || names.join('.') !== '=') return undefined;
+  const [left, right] = [expression['lexpr'], expression['rexpr']];
+  const column = nodeOf(left, 'ColumnRef') ?? (expression['kind'] === 'AEXPR_OP' ? nodeOf(right, 'ColumnRef') : undefined);
+  const other = nodeOf(left, 'ColumnRef') === undefined ? left : right;
+  const isFixed = expression['kind'] === 'AEXPR_IN' ? listOf(nodeOf(other, 'List')?.['items']).every(isConstant) : expression['kind'] === 'AEXPR_OP' && isConstant(other);
+  return isFixed ? stringOf(listOf(column?.['fields']).at(-1)) : undefined;
+}
+
+function isConstant(wrapped: unknown): boolean {
+  const cast = nodeOf(wrapped, 'TypeCast');
+  if (cast !== undefined) return isConstant(cast['arg']);
+  return nodeOf(wrapped, 'ParamRef') !== undefined || constantOf(wrapped) !== undefined;
+}
+
+function assignedColumns(node: Node): string[] {
+  const targets = [...listOf(node['cols']), ...listOf(node['targetList'])];
+  const conflict = listOf((node['onConflictClause'] as Node | undefined)?.['targetList']);
+  return [...targets, ...conflict].map((item) => String(nodeOf(item, 'ResTarget')?.['name'] ?? ''));
+}
+
+function storedValues(node: Node): StoredValue[] {
+  const lists = listOf(nodeOf(node['selectStmt'], 'SelectStmt')?.['valuesLists']).flatMap((list) => listOf(nodeOf(list, 'List')?.['items']));
+  const targets = [...listOf(node['targetList']), ...listOf((node['onConflictClause'] as Node | undefined)?.['targetList'])];
+  const assigned = targets.map((item) => nodeOf(item, 'ResTarget')?.['val']).flatMap((value) => {
+    const row = kindOf(nodeOf(value, 'MultiAssignRef')?.['source'])?.[1];
+    return row === undefined ? [value] : listOf(row['args']);
+  });
+  return [...lists, ...assigned].flatMap((value) => storedValue(value) ?? []);
+}
+
+function refuse(reason: string, at?: number, hint = askForRole): Refusal {
+  return new Refusal('write', reason, hint, at);
+}
