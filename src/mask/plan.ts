@@ -21,6 +21,9 @@ export type Mask =
 export const bucketUnits = ['minute', 'hour', 'day', 'week', 'month', 'quarter', 'year', 'decade'] as const;
 export type BucketUnit = (typeof bucketUnits)[number];
 
+export const detectorKinds = ['card', 'iban', 'ssn', 'email', 'phone', 'secret'] as const;
+export type DetectorKind = (typeof detectorKinds)[number];
+
 /** One entry of a policy's `masks` as it applies to one principal: those that the principal is exempt from are left out, or `clear`. */
 export type MaskRule = {
   /** `<target>/masks/<name>`. */
@@ -43,7 +46,7 @@ export type MaskRules = {
   /** Functions of users that the policy trusts to compute from their arguments only, "schema.name"; triggers' functions among them. */
   readonly trusts: ReadonlySet<string>;
   /** Content detectors that look at results as well. */
-  readonly detect: readonly string[];
+  readonly detect: readonly DetectorKind[];
 };
 
 /** A column as a statement may see it. */

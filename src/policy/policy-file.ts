@@ -1,5 +1,6 @@
 /** The policy file as it is written: its keys, their values, and what each is for, as one schema. */
 import * as z from 'zod/mini';
+import { bucketUnits, detectorKinds, maskLevels } from '../mask/plan.ts';
 import { statementKinds } from '../sql/kind.ts';
 import { conditionLengthMax } from './condition.ts';
 import { parseDuration } from './duration.ts';
@@ -108,11 +109,58 @@ export type RoleFile = z.infer<typeof RoleFile>;
 export type RuleFile = z.infer<typeof RuleFile>;
 export type ApprovalFile = z.infer<typeof ApprovalFile>;
 
+const ColumnPattern = z
+  .string()
+  .check(z.regex(new RegExp(`^${segment}\\.${segment}\\.${segment}$`), 'write schema.table.column, as in public.users.email; * stands for a whole segment'));
+const Columns = z.array(ColumnPattern).check(z.minLength(1, 'name at least one column'));
+const Kept = z.int().check(z.minimum(1), z.maximum(32));
+
+/** `null` is a word here as well as YAML's own null. */
+const MaskFile = z.union(
+  [
+    z.null(),
+    z.enum(['null', 'redact', 'email', 'hash', 'clear']),
+    z.strictObject({ partial: z.strictObject({ last: z.optional(Kept), first: z.optional(Kept) }) }),
+    z.strictObject({ bucket: z.strictObject({ size: z.optional(z.number().check(z.gt(0))), unit: z.optional(z.enum(bucketUnits)) }) }),
+    z.strictObject({ constant: z.union([z.string().check(z.maxLength(1000)), z.number(), z.boolean()]) }),
+    z.strictObject({ sql: z.string().check(z.minLength(1), z.maxLength(1000)) }),
+  ],
+  'write null, redact, email, hash, clear, or one of { partial: { last: 4 } }, { bucket: { size: 10 } }, { bucket: { unit: month } }, { constant: … }, { sql: … }',
+);
+
+const ExemptionFile = z.strictObject({
+  groups: z.optional(Groups.check(z.minLength(1, 'name at least one group'))),
+  roles: z.optional(Names),
+  reason: Text.check(about('Why they may see the raw values.')),
+  until: z.string().check(
+    z.regex(/^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2}))?$/, 'write a date like 2027-06-30, or a time like 2027-06-30T18:00:00Z'),
+    about('The exemption ends then; a date is the end of that day in UTC.'),
+  ),
+});
+
+const MaskRuleFile = z.strictObject({
+  name: Name.check(about('Unique in the target. The record names it as <target>/masks/<name>.')),
+  columns: z.optional(Columns),
+  tags: z.optional(Names.check(about('Sets of columns of tags:.'))),
+  mask: MaskFile,
+  exempt: z.optional(z.array(ExemptionFile)),
+});
+export type MaskRuleFile = z.infer<typeof MaskRuleFile>;
+
+const MasksFile = z.strictObject({
+  level: z.optional(z.enum(maskLevels).check(about('The least level. At display only result columns are masked, by where they come from.'))),
+  detect: z.optional(z.array(z.enum(detectorKinds)).check(about('Looks at results for values that no mask names, as a second line.'))),
+  trust: z.optional(z.array(FunctionPattern).check(about("Functions of the database's own, schema.name, that compute from their arguments only."))),
+  rules: z.array(MaskRuleFile).check(z.maxLength(5000), about('The first that names a column decides. Columns of a table with masks that none names are hidden.')),
+});
+export type MasksFile = z.infer<typeof MasksFile>;
+
 export const PolicyFile = z.strictObject({
   auditors: z.optional(Groups.check(about('Groups that may list and replay everybody\'s sessions; others see their own.'))),
   administrators: z.optional(Groups.check(about('Groups that may revoke grants and end sessions of others. They approve nothing by that.'))),
   approvers: z.optional(z.record(Name, ApproverSetFile).check(about('Sets of people who may vote on requests.'))),
   roles: z.optional(z.record(Name, RoleFile).check(about('Roles to begin from with `use:`.'))),
-  targets: z.record(Name, z.strictObject({ roles: z.record(Name, RoleFile) })),
+  tags: z.optional(z.record(Name, Columns).check(about('Sets of columns to mask by name.'))),
+  targets: z.record(Name, z.strictObject({ masks: z.optional(MasksFile), roles: z.record(Name, RoleFile) })),
 });
 export type PolicyFile = z.infer<typeof PolicyFile>;

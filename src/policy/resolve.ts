@@ -8,7 +8,8 @@ import { compileCondition, ConditionError, type Condition, type Place } from './
 import { createCommandPattern, createFunctionPattern, createTablePattern, createTextPattern } from './pattern.ts';
 import type { ApprovalFile, PolicyFile, RoleFile, RuleFile } from './policy-file.ts';
 import { findPreset, presetTexts } from './presets.ts';
-import type { ApproverSet, Policy, Role, RowLimits, Rule } from './role.ts';
+import { resolveMasks } from './resolve-masks.ts';
+import type { ApproverSet, Policy, Role, RowLimits, Rule, TargetMasks } from './role.ts';
 
 type Path = readonly PropertyKey[];
 type ApproverSetFile = NonNullable<PolicyFile['approvers']>[string];
@@ -31,7 +32,11 @@ export function resolvePolicy(file: PolicyFile, report: Report): Omit<Policy, 'd
     target,
     Object.entries(roles).map(([name, role]) => resolver.role(target, name, role)),
   ]);
+  const masks = Object.entries(file.targets).flatMap(([target, { masks: own, roles }]): [string, TargetMasks][] =>
+    own === undefined ? [] : [[target, resolveMasks(target, own, { tags: file.tags ?? {}, roles: Object.keys(roles) }, report)]],
+  );
   return {
+    masks: new Map(masks),
     auditors: file.auditors ?? [],
     administrators: file.administrators ?? [],
     approvers,

@@ -1,5 +1,6 @@
 /** What a policy is once its file has been read: who may take which role on which target, and what runs under it. */
 import type { ApprovalRule } from '../grant/request.ts';
+import type { DetectorKind, MaskLevel, MaskRule } from '../mask/plan.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { Condition } from './condition.ts';
 import type { NamePattern, TextPattern } from './pattern.ts';
@@ -75,6 +76,22 @@ export type Role = {
   readonly rules: readonly Rule[];
 };
 
+/** Who is shown raw values by a rule of masks, and until when. Both lists that are there must be met. */
+export type MaskExemption = {
+  readonly groups?: readonly string[];
+  readonly roles?: readonly string[];
+  readonly reason: string;
+  readonly until: Date;
+};
+
+/** Of a target, for everybody; which apply to a principal says masks.ts. */
+export type TargetMasks = {
+  readonly level: MaskLevel;
+  readonly detect: readonly DetectorKind[];
+  readonly trusts: ReadonlySet<string>;
+  readonly rules: readonly (MaskRule & { readonly exempt: readonly MaskExemption[]; readonly source: string })[];
+};
+
 export type Policy = {
   /** Groups that may list and replay everybody's sessions; others see their own. */
   readonly auditors: readonly string[];
@@ -83,6 +100,8 @@ export type Policy = {
   readonly approvers: ReadonlyMap<string, ApproverSet>;
   /** Target name → its roles in the order of the file. */
   readonly targets: ReadonlyMap<string, readonly Role[]>;
+  /** By target. */
+  readonly masks: ReadonlyMap<string, TargetMasks>;
   /** SHA-256 of the file's text, in hex; stands in every session's record. */
   readonly digest: string;
 };

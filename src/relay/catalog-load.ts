@@ -14,6 +14,7 @@ import {
 } from '../sql/catalog.ts';
 import { runsText } from '../sql/functions.ts';
 import type { SideConnection, Row } from './side-connection.ts';
+import { loadDetails } from './catalog-details.ts';
 import * as queries from './catalog-queries.ts';
 
 const kinds: Readonly<Record<string, RelationKind>> = {
@@ -38,10 +39,11 @@ type Draft = Omit<CatalogRelation, 'keys' | 'ruleEvents'> & {
 };
 
 /** All or nothing: what cannot be read fails the load. The connection stands outside a transaction before and after. */
-export async function loadCatalog(connection: SideConnection): Promise<Catalog> {
+export async function loadCatalog(connection: SideConnection, hasDetails = false): Promise<Catalog> {
   await connection.rows('begin isolation level repeatable read read only');
   try {
-    return new Catalog(await new Loader(connection).load());
+    const data = await new Loader(connection).load();
+    return new Catalog(hasDetails ? { ...data, details: await loadDetails(connection) } : data);
   } finally {
     if (!connection.isBroken) await connection.rows('rollback');
   }

@@ -5,6 +5,7 @@ import { parseSearchPath } from '../sql/search-path.ts';
 import { SideConnection } from './side-connection.ts';
 import { loadCatalog } from './catalog-load.ts';
 import { epoch, session } from './catalog-queries.ts';
+import { detailsEpoch } from './details-queries.ts';
 import type { Target } from './config.ts';
 
 /** How often the database is asked whether its catalog has changed; at least, for large catalogs less often. */
@@ -131,11 +132,13 @@ export class CatalogWatch {
     try {
       const connection = await this.#connect();
       const [row] = await connection.rows(epoch);
-      const [lasting, temporary] = row?.map(String) ?? [];
+      const [names, temporary] = row?.map(String) ?? [];
+      const hasDetails = this.#wantsDetails;
+      const lasting = hasDetails ? `${names} ${(await connection.rows(detailsEpoch))[0]?.[0]}` : names;
       // Other sessions' temporary relations come and go; those of the relay's sessions are announced by `refresh`.
       const isSame = lasting === this.#epoch.lasting && (!isAfterChange || temporary === this.#epoch.temporary);
       if (this.#current === undefined || !isSame) {
-        this.#current = await loadCatalog(connection);
+        this.#current = await loadCatalog(connection, hasDetails);
         this.#epoch = { lasting, temporary };
       }
       this.#error = undefined;
