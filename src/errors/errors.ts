@@ -18,6 +18,7 @@ export const ERRORS = {
   'grant-revoked': { exit: 3, sqlstate: '57P01', http: 410, close: 4412 },
   'session-ended': { exit: 3, sqlstate: '57P01', http: 410, close: 4411 },
   'masks-changed': { exit: 3, sqlstate: '57P01', http: 409, close: 4413 },
+  'masks-breached': { exit: 3, sqlstate: '42501', http: 403, close: 4414 },
   'approval-impossible': { exit: 3, sqlstate: '42501', http: 403, close: 4407 },
   'login-required': { exit: 4, sqlstate: '28000', http: 401, close: 4401 },
   'login-failed': { exit: 4, sqlstate: '28000', http: 401, close: 4401 },

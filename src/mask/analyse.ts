@@ -61,7 +61,7 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
     const found = kindOf((item as Node)['stmt']);
     if (found !== undefined) walk.run(...found, item as Node);
   }
-  const edits = sortEdits(walk.edits);
+  const edits = sortEdits(bytes, walk.edits);
   const out = applyEdits(bytes, edits);
   const isRead = (relation: Node) => {
     const { planned } = findRelation(relation, { names, plan });
@@ -82,13 +82,9 @@ function checkParameterType(type: number, plan: MaskPlan): void {
 }
 
 function refusal({ element, message, hint, at }: Refusal, sql: string): Masked {
-  const position = at === undefined ? undefined : Buffer.from(sql, 'utf8').subarray(0, at).toString('utf8').length + 1;
-  return { ok: false, rule: `masks/${element}`, reason: message, hint, ...(position !== undefined && { position: characters(sql, position) }) };
-}
-
-/** From 1-based UTF-16 units to characters. */
-function characters(sql: string, position: number): number {
-  return [...sql.slice(0, position - 1)].length + 1;
+  // Characters of the text before the byte: UTF-8 continues with bytes of the form 10xxxxxx.
+  const before = at === undefined ? undefined : Buffer.from(sql, 'utf8').subarray(0, at).filter((byte) => (byte & 0xc0) !== 0x80).length;
+  return { ok: false, rule: `masks/${element}`, reason: message, hint, ...(before !== undefined && { position: before + 1 }) };
 }
 
 /** Code that is stored in the catalog: an expression over `relation`'s columns, or a whole query of a view. */

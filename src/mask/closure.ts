@@ -1,7 +1,13 @@
 /** From the masks of a policy and a catalog to a plan: closed over children, views, generated columns, row security and code that writes run. */
-import type { Catalog } from '../sql/catalog.ts';
+import type { Catalog, CatalogRelation } from '../sql/catalog.ts';
+import type { ColumnDetails, RelationDetails } from '../sql/catalog-details.ts';
 import type { Syntax } from '../sql/parser.ts';
-import type { MaskPlan, MaskRules } from './plan.ts';
+import { checkStored, type StoredCode } from './analyse.ts';
+import { isMasked, nameOf, type Draft } from './draft.ts';
+import { maskExpression } from './expressions.ts';
+import { rawColumnKey, type MaskPlan, type MaskRule, type MaskRules, type PlannedColumn, type PlannedRelation } from './plan.ts';
+import { typeProblems } from './type-problems.ts';
+import { writeProblem } from './write-problems.ts';
 
 export type PlanInput = {
   readonly catalog: Catalog;
@@ -10,13 +16,265 @@ export type PlanInput = {
   readonly syntaxOf: (sql: string) => Syntax | undefined;
 };
 
+/** Views are followed through each other so often. */
+const passesMax = 32;
+
 /** Texts of the catalog that must be parsed before `buildPlan`. */
 export function storedTexts(catalog: Catalog): readonly string[] {
-  void catalog;
-  return [];
+  const { relations, types } = catalog.data.details ?? { relations: [], types: [] };
+  const expressions = relations.flatMap((relation) => [
+    ...relation.columns.flatMap(({ generated, default: own }) => [generated, own].filter((sql) => sql !== undefined)),
+    ...[...(relation.checks ?? []), ...(relation.indexExpressions ?? []), ...(relation.policies ?? [])].map(({ sql }) => sql),
+  ]);
+  const checks = types.flatMap((type) => (type.checks ?? []).map(({ sql }) => sql));
+  return [...new Set([...[...expressions, ...checks].map(asQuery), ...relations.flatMap(({ definition }) => (definition === undefined ? [] : [asDefinition(definition)]))])];
+}
+
+export function asQuery(expression: string): string {
+  return `SELECT ${expression}`;
+}
+
+export function asDefinition(definition: string): string {
+  return definition.replace(/;\s*$/, '');
 }
 
 /** `problems`: what an operator should know, a line each: masks that fit no type, rules that cover nothing, views that are refused. */
 export function buildPlan(input: PlanInput): { readonly plan: MaskPlan; readonly problems: readonly string[] } {
-  throw new Error(`not yet: ${input.rules.digest}`);
+  return new Closure(input).build();
+}
+
+const declare = 'Name its columns in a rule of masks (schema.view.*), as clear or with masks, or read its tables.';
+
+class Closure {
+  readonly #input: PlanInput;
+  readonly #drafts = new Map<number, Draft>();
+  readonly #checked = new Map<string, StoredCode>();
+  readonly #problems: string[] = [];
+
+  constructor(input: PlanInput) {
+    this.#input = input;
+    for (const details of input.catalog.data.details?.relations ?? []) {
+      const relation = input.catalog.relation(details.id);
+      if (relation !== undefined) this.#drafts.set(details.id, { relation, details, masks: new Map(), hidden: new Set() });
+    }
+  }
+
+  build(): { plan: MaskPlan; problems: readonly string[] } {
+    for (const draft of this.#drafts.values()) this.#applyRules(draft);
+    this.#closeFamilies();
+    for (const draft of this.#drafts.values()) this.#hide(draft);
+    for (const draft of this.#drafts.values()) this.#checkPolicies(draft);
+    this.#closeViews();
+    return { plan: this.#plan(), problems: this.#problems };
+  }
+
+  /** The first rule that covers a column; undefined for one that nobody has classified. */
+  #ruleOf({ relation }: Draft, column: string, isExact = false): MaskRule | undefined {
+    const { schema, name } = relation;
+    return this.#input.rules.rules.find((rule) => rule.covers(schema, name, column) && (!isExact || rule.namesRelation(schema, name)));
+  }
+
+  #applyRules(draft: Draft): void {
+    const isDerived = draft.relation.kind === 'view' || draft.relation.kind === 'materialized' || draft.relation.kind === 'foreign';
+    for (const { name } of draft.details.columns) {
+      const rule = this.#ruleOf(draft, name, isDerived);
+      if (rule !== undefined && rule.mask.kind !== 'clear') draft.masks.set(name, rule);
+    }
+  }
+
+  /** Reading a parent reads its children, and a child is part of its parent: what is masked in one is in all. */
+  #closeFamilies(): void {
+    for (let isChanged = true; isChanged; ) {
+      isChanged = false;
+      for (const draft of this.#drafts.values()) {
+        for (const id of draft.relation.parents ?? []) {
+          const parent = this.#drafts.get(id);
+          if (parent !== undefined) isChanged = spread(draft, parent) || spread(parent, draft) || isChanged;
+        }
+      }
+    }
+  }
+
+  /** In a table with masks: what nobody has classified, and what is computed from what is masked. */
+  #hide(draft: Draft): void {
+    if (draft.masks.size === 0) return;
+    for (const column of draft.details.columns) {
+      if (draft.masks.has(column.name)) continue;
+      if (this.#ruleOf(draft, column.name) === undefined) draft.hidden.add(column.name);
+    }
+    for (let isChanged = true; isChanged; ) {
+      isChanged = false;
+      for (const column of draft.details.columns) {
+        if (column.generated === undefined || draft.hidden.has(column.name) || draft.masks.has(column.name)) continue;
+        const code = this.#check(column.generated, 'expression', draft.details);
+        const isTainted = !code.ok || code.isWholeRow || code.columns.some((name) => draft.masks.has(name) || draft.hidden.has(name));
+        if (!isTainted || this.#ruleOf(draft, column.name, true) !== undefined) continue;
+        draft.hidden.add(column.name);
+        isChanged = true;
+      }
+    }
+  }
+
+  /** Which rows are there must not depend on what is masked. */
+  #checkPolicies(draft: Draft): void {
+    for (const policy of draft.details.policies ?? []) {
+      if (!policy.reads || draft.refused !== undefined) continue;
+      const code = this.#check(policy.sql, 'expression', draft.details);
+      const reason = code.ok ? this.#usesMasked(draft, code) : code.reason;
+      if (reason !== undefined) draft.refused = `its row security policy ${policy.name} is not proven: ${reason}`;
+    }
+    if (draft.relation.kind === 'foreign' && !this.#isDeclared(draft)) {
+      draft.refused ??= 'it is a table of another server';
+      draft.hint = declare;
+    }
+  }
+
+  #usesMasked({ masks, hidden }: Draft, code: Extract<StoredCode, { ok: true }>): string | undefined {
+    if (masks.size === 0) return undefined;
+    if (code.isWholeRow) return 'it uses the whole row';
+    const used = code.columns.find((name) => masks.has(name) || hidden.has(name));
+    return used === undefined ? undefined : `it uses the column ${used}, which has a mask`;
+  }
+
+  #isDeclared(draft: Draft): boolean {
+    return draft.details.columns.some(({ name }) => this.#ruleOf(draft, name, true) !== undefined);
+  }
+
+  #closeViews(): void {
+    const views = [...this.#drafts.values()].filter(({ relation }) => relation.kind === 'view' || relation.kind === 'materialized');
+    for (const view of views.filter((one) => this.#isDeclared(one))) {
+      for (const { name } of view.details.columns) if (!view.masks.has(name) && this.#ruleOf(view, name, true) === undefined) view.hidden.add(name);
+    }
+    const open = views.filter((one) => !this.#isDeclared(one));
+    for (const view of open) this.#checkView(view);
+    for (let pass = 0; pass < passesMax; pass++) {
+      if (!open.map((view) => this.#taint(view)).includes(true)) return;
+    }
+    for (const view of open) view.refused ??= 'views are nested too deeply';
+  }
+
+  #checkView(view: Draft): void {
+    const code = this.#check(view.details.definition ?? '', 'query', undefined);
+    if (code.ok) return;
+    view.refused = `its definition is not proven: ${code.reason}`;
+    view.hint = declare;
+  }
+
+  /** Whether anything has changed. */
+  #taint(view: Draft): boolean {
+    if (view.refused !== undefined || view.isExpanded === true) return false;
+    const code = this.#check(view.details.definition ?? '', 'query', undefined);
+    const read = code.ok ? code.relations.map((id) => this.#drafts.get(id)) : [];
+    const refused = read.find((one) => one?.refused !== undefined);
+    if (refused !== undefined) {
+      view.refused = `it reads ${nameOf(refused)}, which cannot be read: ${refused.refused}`;
+      view.hint = refused.hint ?? declare;
+      return true;
+    }
+    if (!read.some((one) => one !== undefined && (isMasked(one) || one.isExpanded === true))) return false;
+    if (view.relation.kind === 'view') view.isExpanded = true;
+    else {
+      view.refused = 'it holds copies of columns with masks';
+      view.hint = declare;
+    }
+    return true;
+  }
+
+  /** Each text once. */
+  #check(sql: string, kind: 'expression' | 'query', relation: RelationDetails | undefined): StoredCode {
+    const key = `${kind} ${relation?.id ?? ''} ${sql}`;
+    let code = this.#checked.get(key);
+    if (code === undefined) {
+      const text = kind === 'query' ? asDefinition(sql) : asQuery(sql);
+      const { catalog, rules, syntaxOf } = this.#input;
+      code = checkStored({ sql: text, kind, syntax: syntaxOf(text), catalog, trusts: rules.trusts, ...(relation && { relation }) });
+      this.#checked.set(key, code);
+    }
+    return code;
+  }
+
+  #plan(): MaskPlan {
+    const { catalog, rules } = this.#input;
+    const details = catalog.data.details;
+    const planned = new Map([...this.#drafts].map(([id, draft]) => [id, this.#planned(draft)]));
+    const images = [...planned.values()].flatMap((one) => (one.access === 'masked' ? one.columns.flatMap(({ image }) => image ?? []) : []));
+    const problems = typeProblems(details?.types ?? [], (sql) => this.#check(sql, 'expression', undefined));
+    const casts = details?.userCasts ?? [];
+    this.#noteProblems(planned);
+    return {
+      digest: rules.digest,
+      level: rules.level === 'display' ? 'display' : this.#isAirtight(planned) ? 'airtight' : 'proven',
+      serverMajor: details?.serverMajor ?? 0,
+      trusts: rules.trusts,
+      images: [...new Map(images.map((image) => [image.source, image])).values()],
+      rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => [...rawNumbers(draft)].map((number) => rawColumnKey(draft.relation.id, number)))),
+      relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
+      typeProblem: (id) => problems.get(id) ?? (problems.has(id) ? undefined : 'it is not known'),
+      writeProblem: (id, event, columns) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts }, { id, event, columns }),
+      ...(casts.length > 0 && {
+        problem: { reason: `the cast ${casts[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop the cast, or give a role without masks.' },
+      }),
+    };
+  }
+
+  #planned(draft: Draft): PlannedRelation {
+    const { relation, details, hidden, masks } = draft;
+    const base = { id: relation.id, schema: relation.schema, name: relation.name };
+    if (draft.refused !== undefined) return { ...base, access: 'refused', reason: draft.refused, ...(draft.hint !== undefined && { hint: draft.hint }) };
+    if (draft.isExpanded === true) return { ...base, access: 'view', definition: details.definition ?? '', isBarrier: details.isBarrier === true };
+    if (!isMasked(draft)) return { ...base, access: 'clean' };
+    const columns = details.columns.filter(({ name }) => !hidden.has(name)).map((column) => this.#plannedColumn(draft, column, masks.get(column.name)));
+    return { ...base, access: 'masked', columns, hidden: [...hidden] };
+  }
+
+  #plannedColumn(draft: Draft, column: ColumnDetails, rule: MaskRule | undefined): PlannedColumn {
+    const { name, number } = column;
+    if (rule === undefined) return { name, number };
+    const { sql, image, problem } = maskExpression(column, rule.mask);
+    if (problem !== undefined) this.#problems.push(`${nameOf(draft)}: ${problem} (rule ${rule.path})`);
+    return { name, number, sql, mask: { rule: rule.path, kind: rule.mask.kind }, ...(image && { image }) };
+  }
+
+  #isAirtight(planned: ReadonlyMap<number, PlannedRelation>): boolean {
+    const role = this.#input.catalog.data.details?.role;
+    if (role === undefined || role.isSuperuser || role.readsAllData) return false;
+    return [...planned].every(([id, one]) => {
+      const draft = this.#drafts.get(id);
+      if (draft === undefined || (one.access !== 'masked' && one.access !== 'view')) return true;
+      if (draft.details.isOwned === true) return false;
+      const raw = one.access === 'view' ? draft.details.columns : draft.details.columns.filter(({ name }) => draft.masks.has(name) || draft.hidden.has(name));
+      return raw.every(({ isUnreadable }) => isUnreadable === true);
+    });
+  }
+
+  #noteProblems(planned: ReadonlyMap<number, PlannedRelation>): void {
+    for (const rule of this.#input.rules.rules) {
+      const isUsed = [...this.#drafts.values()].some(({ relation, details }) => details.columns.some(({ name }) => rule.covers(relation.schema, relation.name, name)));
+      if (!isUsed) this.#problems.push(`the rule ${rule.path} names no column that is there`);
+    }
+    for (const one of planned.values()) {
+      if (one.access === 'refused') this.#problems.push(`${one.schema}.${one.name} cannot be read with masks: ${one.reason}`);
+    }
+  }
+}
+
+/** Whether the other table has got a mask that it had not. */
+function spread(from: Draft, to: Draft): boolean {
+  let isChanged = false;
+  for (const [column, rule] of from.masks) {
+    if (to.masks.has(column) || !to.details.columns.some(({ name }) => name === column)) continue;
+    to.masks.set(column, rule);
+    isChanged = true;
+  }
+  return isChanged;
+}
+
+function rawNumbers({ details, masks, hidden }: Draft): number[] {
+  return details.columns.filter(({ name }) => masks.has(name) || hidden.has(name)).map(({ number }) => number);
+}
+
+function plainRefusal(relation: CatalogRelation | undefined): PlannedRelation | undefined {
+  if (relation === undefined || relation.schema === 'pg_catalog' || relation.schema === 'information_schema') return undefined;
+  const reason = relation.kind === 'sequence' ? 'it is a sequence, which tells what others have done' : 'it has no rows to read';
+  return { id: relation.id, schema: relation.schema, name: relation.name, access: 'refused', reason };
 }

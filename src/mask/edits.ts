@@ -50,9 +50,13 @@ export class Tokens {
   }
 }
 
+/** An edit before its characters are counted. */
+export type Change = Omit<Edit, 'characters'>;
+
 /** In the order of the text. Fails where two of them overlap. */
-export function sortEdits(edits: readonly Edit[]): Edit[] {
-  const sorted = edits.toSorted((left, right) => left.start - right.start || left.end - right.end);
+export function sortEdits(bytes: Buffer, changes: readonly Change[]): Edit[] {
+  const counted = changes.map((change): Edit => ({ ...change, characters: bytes.subarray(change.start, change.end).filter((byte) => (byte & 0xc0) !== 0x80).length }));
+  const sorted = counted.toSorted((left, right) => left.start - right.start || left.end - right.end);
   for (const [index, { start }] of sorted.entries()) {
     if (index > 0 && start < (sorted[index - 1] as Edit).end) throw new Refusal('syntax', 'the statement cannot be rewritten safely', 'Write it in plainer words.', start);
   }

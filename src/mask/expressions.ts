@@ -133,7 +133,10 @@ function bucket(column: ColumnDetails, { size, unit }: Extract<Mask, { kind: 'bu
     const zone = baseType === 'timestamptz' ? `, 'UTC'` : '';
     const text = baseType === 'date' ? `${value}::pg_catalog."timestamp"` : value;
     if (!['date', 'timestamp', 'timestamptz'].includes(baseType)) return undefined;
-    return { sql: `CASE WHEN pg_catalog.isfinite(${value}) THEN pg_catalog.date_trunc('${unit}', ${text}${zone})::${type} ELSE ${value} END` };
+    // Far from these years the beginning of a unit may lie outside of what the type can hold, which is an error.
+    const [first, last] = ['0001-01-01', '9999-12-31'].map((day) => `'${day}${baseType === 'timestamptz' ? ' 00:00:00+00' : ''}'::pg_catalog.${quoteName(baseType)}`);
+    const isNear = `${value} OPERATOR(pg_catalog.>=) ${first} AND ${value} OPERATOR(pg_catalog.<=) ${last}`;
+    return { sql: `CASE WHEN ${isNear} THEN pg_catalog.date_trunc('${unit}', ${text}${zone})::${type} END` };
   }
   if (size === undefined) return undefined;
   // Toward zero: what is taken away never overflows.

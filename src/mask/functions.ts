@@ -1,8 +1,8 @@
 /** Calls of functions: the server's own that are on the list, those of extensions that only compute, and those that policy trusts. */
 import type { SessionNames } from '../sql/session-names.ts';
-import { quoteName, type Tokens } from './edits.ts';
+import { quoteName, type Tokens, type Change } from './edits.ts';
 import { fixedSettings, freeSettings, shownSettings } from './lists.ts';
-import type { Edit } from './masked.ts';
+
 import type { MaskPlan } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { searchOrder } from './relations.ts';
@@ -12,7 +12,7 @@ import { constantOf, listOf, locationOf, namesOf, type Node } from './tree.ts';
 export type Look = { readonly names: SessionNames; readonly plan: MaskPlan; readonly tokens: Tokens; readonly isStored: boolean };
 
 /** Answers the edit that says which function is meant, where a function of the database's own could be meant as well. */
-export function checkFunction(node: Node, look: Look): readonly Edit[] {
+export function checkFunction(node: Node, look: Look): readonly Change[] {
   const parts = namesOf(node['funcname']);
   const at = locationOf(node);
   const [schema, name = ''] = parts.length > 1 ? parts.slice(-2) : [undefined, ...parts];
@@ -42,7 +42,7 @@ export function checkFunction(node: Node, look: Look): readonly Edit[] {
 }
 
 /** The server's own function is written out, so that no better match of a user's can be taken for it. */
-function qualify(name: string, node: Node, { tokens }: Look, at: number | undefined): Edit {
+function qualify(name: string, node: Node, { tokens }: Look, at: number | undefined): Change {
   if (at === undefined || node['funcformat'] !== 'COERCE_EXPLICIT_CALL') throw ownCode(name, at);
   const { start, end, text } = tokens.list[tokens.indexAt(at)] ?? { start: 0, end: 0, text: '' };
   if (text.toLowerCase() !== name && text !== quoteName(name)) throw ownCode(name, at);
@@ -61,7 +61,7 @@ export function isUnsafeAsField(name: string, look: Pick<Look, 'names' | 'plan'>
   return known.some((one) => (one.isUnary === true || one.takesRow === true) && (one.schema === 'pg_catalog' ? !safeFunctions.has(name) : !isTrusted(look, one.schema, name)));
 }
 
-function checkSetting(name: string, schema: string | undefined, node: Node, look: Look): readonly Edit[] {
+function checkSetting(name: string, schema: string | undefined, node: Node, look: Look): readonly Change[] {
   const at = locationOf(node);
   const [setting, value] = listOf(node['args']).map(constantOf);
   if (schema !== undefined && schema !== 'pg_catalog') throw ownCode(`${schema}.${name}`, at);

@@ -1,11 +1,11 @@
 /** GROUP BY the key of a table: the server knows that the other columns follow from it, but not of a sub-select. They are written out. */
-import { quoteName, type Tokens } from './edits.ts';
+import { quoteName, type Tokens, type Change } from './edits.ts';
 import { isStar, type Source } from './columns.ts';
 import { incomparableTypes } from './lists.ts';
-import type { Edit } from './masked.ts';
+
 import { listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
 
-export function groupByKeys(select: Node, sources: readonly Source[], { tokens }: { readonly tokens: Tokens }): readonly Edit[] {
+export function groupByKeys(select: Node, sources: readonly Source[], { tokens }: { readonly tokens: Tokens }): readonly Change[] {
   const groups = listOf(select['groupClause']).map((item) => nodeOf(item, 'ColumnRef'));
   const columns = groups.map((node) => (node === undefined ? undefined : listOf(node['fields']).map(stringOf)));
   // Sets of groups have no one key.

@@ -1,7 +1,7 @@
 /** What the analysis of a masked principal's text comes to. Plain data: it crosses from the parser's worker thread. */
 
-/** A byte range of the client's text and what is sent in its place. In order, not overlapping. */
-export type Edit = { readonly start: number; readonly end: number; readonly text: string };
+/** A byte range of the client's text, the characters in it, and what is sent in its place. In order, not overlapping. */
+export type Edit = { readonly start: number; readonly end: number; readonly characters: number; readonly text: string };
 
 /** `schema.relation.column` and the rule that masks it, for the record. */
 export type MaskedColumn = { readonly column: string; readonly rule: string; readonly kind: string };

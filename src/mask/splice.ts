@@ -1,7 +1,7 @@
 /** The sub-select that stands in place of a relation with masks, and the edit that puts it there. */
-import { quoteName, type Tokens } from './edits.ts';
+import { quoteName, type Tokens, type Change } from './edits.ts';
 import { shownSettings } from './lists.ts';
-import type { Edit } from './masked.ts';
+
 import type { Found } from './relations.ts';
 import { Refusal } from './refusal.ts';
 import { locationOf, type Node } from './tree.ts';
@@ -15,7 +15,7 @@ export type SpliceOptions = {
 };
 
 /** Undefined for one that is read as it is. `sample`: the TABLESAMPLE behind it, which moves inside. */
-export function spliceRelation(found: Found, node: Node, sample: Node | undefined, options: SpliceOptions): Edit | undefined {
+export function spliceRelation(found: Found, node: Node, sample: Node | undefined, options: SpliceOptions): Change | undefined {
   const { tokens, bytes } = options;
   const at = locationOf(node);
   if (at === undefined) throw new Refusal('syntax', `${found.name} cannot be replaced where it stands`, 'Write it as SELECT … FROM.');

@@ -1,10 +1,10 @@
 /** Kinds of statements that a principal with masks may send, and what of each is looked at. */
 import { commandTag } from '../sql/command-tag.ts';
 import { truncateName } from '../sql/names.ts';
-import { quoteName } from './edits.ts';
+import { quoteName, type Change } from './edits.ts';
 import { Sources } from './columns.ts';
 import { checkSet, hiddenSetting, isShown } from './functions.ts';
-import type { Edit, MaskedColumn, StoredValue } from './masked.ts';
+import type { MaskedColumn, StoredValue } from './masked.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation, type Found } from './relations.ts';
 import { leafOf } from './splice.ts';
@@ -21,7 +21,7 @@ const writes = new Set(['InsertStmt', 'UpdateStmt', 'DeleteStmt']);
 /** All statements of one text. */
 export class StatementWalk {
   readonly #options: WalkOptions;
-  readonly edits: Edit[] = [];
+  readonly edits: Change[] = [];
   readonly masked = new Map<string, MaskedColumn>();
   readonly stored: StoredValue[] = [];
   readonly reads = new Set<number>();

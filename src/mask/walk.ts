@@ -1,10 +1,10 @@
 /** The walk over queries and expressions: every node is known, every name is looked up, and relations with masks are spliced. */
 import type { SessionNames } from '../sql/session-names.ts';
-import { Tokens } from './edits.ts';
+import { Tokens, type Change } from './edits.ts';
 import { checkColumns, isSplicedWithSchema, Sources } from './columns.ts';
 import { checkFunction } from './functions.ts';
 import { groupByKeys } from './group-by.ts';
-import type { Edit, MaskedColumn } from './masked.ts';
+import type { MaskedColumn } from './masked.ts';
 import { nodeFields, nodesSince } from './nodes.ts';
 import { checkOperator, checkType, implicitOperators } from './operators.ts';
 import type { MaskPlan } from './plan.ts';
@@ -30,7 +30,7 @@ export type WalkOptions = {
 /** One statement's walk. What it finds is added to `edits` and `masked`. */
 export class Walk {
   readonly options: WalkOptions;
-  readonly edits: Edit[] = [];
+  readonly edits: Change[] = [];
   readonly masked = new Map<string, MaskedColumn>();
   readonly sources = new Sources();
   /** OIDs of relations outside the catalog's own schemas that it reads. */

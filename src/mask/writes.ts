@@ -1,7 +1,7 @@
 /** INSERT, UPDATE and DELETE of a principal with masks: what they may touch, and what comes back from them. */
-import { quoteName } from './edits.ts';
+import { quoteName, type Change } from './edits.ts';
 import { isStar } from './columns.ts';
-import type { Edit, StoredValue } from './masked.ts';
+import type { StoredValue } from './masked.ts';
 import type { PlannedColumn } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation, type Found } from './relations.ts';
@@ -86,10 +86,10 @@ function checkUntouched(walk: Walk, found: Found, visible: readonly PlannedColum
 }
 
 /** RETURNING shows masked columns as a SELECT does. */
-function maskReturning(node: Node, found: Found, visible: readonly PlannedColumn[], walk: Walk): Edit[] {
+function maskReturning(node: Node, found: Found, visible: readonly PlannedColumn[], walk: Walk): Change[] {
   const list = listOf(node['returningList'] ?? (node['returningClause'] as Node | undefined)?.['exprs']);
   if (listOf((node['returningClause'] as Node | undefined)?.['options']).length > 0) throw refuse('RETURNING WITH names old and new rows as a whole', undefined, 'Name columns.');
-  const edits: Edit[] = [];
+  const edits: Change[] = [];
   for (const item of list) {
     const target = nodeOf(item, 'ResTarget') ?? {};
     const reference = nodeOf(target['val'], 'ColumnRef');
@@ -105,7 +105,7 @@ function returningEdit(
   reference: Node,
   names: readonly (string | undefined)[],
   { found, visible, walk }: { found: Found; visible: readonly PlannedColumn[]; walk: Walk },
-): Edit[] {
+): Change[] {
   const { tokens } = walk.options;
   const alias = walk.sources.relations[0]?.alias ?? found.name;
   const qualifier = names.length === 2 ? names[0] : undefined;

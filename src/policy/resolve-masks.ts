@@ -35,7 +35,7 @@ function resolveRule(target: string, rule: MaskRuleFile, { known, report, at }: 
     return { reason: one.reason, until, ...(one.groups && { groups: one.groups }), ...(one.roles && { roles: one.roles }) };
   });
   const patterns = [...columns, ...tags.flatMap((tag) => known.tags[tag] ?? [])].map((pattern) => pattern.split('.') as [string, string, string]);
-  const isSame = (pattern: string, name: string) => pattern === '*' || pattern === name;
+  const isSame = (pattern: string, one: string) => pattern === '*' || pattern === one;
   return {
     path: `${target}/masks/${name}`,
     mask: maskOf(rule, report, at),

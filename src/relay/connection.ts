@@ -21,6 +21,7 @@ import type { LiveSession, SessionConnection } from './live-session.ts';
 import { maskKeyParameters } from './mask-key.ts';
 import { Masking } from './masking.ts';
 import { Pending, type Run } from './pending.ts';
+import { ResultGate } from './result-gate.ts';
 import { Rows } from './rows.ts';
 import { SettingsWatch } from './settings-watch.ts';
 import { Statements } from './statements.ts';
@@ -178,7 +179,15 @@ export class Connection implements SessionConnection {
     const { journal, grant, policy, parser } = session;
     const connection = this.#number;
     const pending = new Pending((run) => journal.noteOutcome(connection, run, run.sqlstate === undefined ? 'skipped' : 'error'));
-    const rows = new Rows({ connection, pending, journal, isReadOnly, write: (bytes) => this.#write(bytes) });
+    const grammar = grammarOf(upstream);
+    const masking = new Masking({
+      rules: () => session.maskRules(),
+      plans: session.maskPlans,
+      grammar,
+      onChanged: (error) => void this.end(error, error.message),
+    });
+    const gate = masking.isOn ? new ResultGate(() => masking.plan) : undefined;
+    const rows = new Rows({ connection, pending, journal, isReadOnly, write: (bytes) => this.#write(bytes), ...(gate && { gate }) });
     const settings = new SettingsWatch({
       watch: session.catalog,
       onLookUp: () => void session.useCatalog(),
@@ -203,13 +212,6 @@ export class Connection implements SessionConnection {
     });
     const { name, description } = session.target;
     const target = { name, ...(description !== undefined && { description }) };
-    const grammar = grammarOf(upstream);
-    const masking = new Masking({
-      rules: () => session.maskRules(),
-      plans: session.maskPlans,
-      grammar,
-      onChanged: (error) => void this.end(error, error.message),
-    });
     const gatekeeper = new Gatekeeper({ grant, target, policy, parser, grammar, pending, settings, holds, masking });
     this.#pending = pending;
     this.#rows = rows;

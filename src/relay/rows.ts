@@ -121,7 +121,7 @@ export class Rows {
       // The row past the limit, and it alone, is held back.
       if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
-      if (this.#options.gate?.hasRowWork !== true && !this.#holdsLast()) return 'raw';
+      if (!this.#holdsLast()) return 'raw';
     }
     this.#holdsLast();
     if (bodyLength > backendBodyBytesMax) {
@@ -175,7 +175,6 @@ export class Rows {
         return this.#passStatus(bytes);
       case 'D':
       case 'd':
-        if (this.#options.gate?.hasRowWork === true) return this.#pass(this.#options.gate.row(bytes));
         // Only behind the last message of the relay's own.
         if (!this.#isMuted) throw unexpected(type);
         return;

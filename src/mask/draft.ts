@@ -1,0 +1,25 @@
+/** A relation while the closure of masks is computed over it. */
+import type { CatalogRelation } from '../sql/catalog.ts';
+import type { RelationDetails } from '../sql/catalog-details.ts';
+import type { MaskRule } from './plan.ts';
+
+export type Draft = {
+  readonly relation: CatalogRelation;
+  readonly details: RelationDetails;
+  /** Column → the rule that masks it. */
+  readonly masks: Map<string, MaskRule>;
+  readonly hidden: Set<string>;
+  /** Why it cannot be read at all. */
+  refused?: string;
+  hint?: string;
+  /** A view over masked columns that no rule names: its definition is taken in. */
+  isExpanded?: boolean;
+};
+
+export function isMasked({ masks, hidden }: Draft): boolean {
+  return masks.size > 0 || hidden.size > 0;
+}
+
+export function nameOf({ relation }: Draft): string {
+  return `${relation.schema}.${relation.name}`;
+}
