@@ -27,12 +27,19 @@ export function walkWrite(kind: string, node: Node, walk: Walk): StoredValue[] {
   if (found.id === undefined) throw refuse(`${shown} belongs to the server`, at);
   if (found.planned?.access === 'view') throw refuse(`${shown} is a view over masked columns`, at);
   const assigned = assignedColumns(node);
+  checkAssigned(found, assigned);
   const problem = walk.options.plan.writeProblem(found.id, event, assigned);
   if (problem !== undefined) throw refuse(`${shown} cannot be written with masks: ${problem}`, at);
   walk.sources.addRelation(found, relation);
-  if (found.planned?.access === 'masked') walkMasked(kind, node, { found, assigned }, walk);
+  if (found.planned?.access === 'masked') walkMasked(kind, node, found, walk);
   else walkClean(node, walk);
   return storedValues(node);
+}
+
+function checkAssigned(found: Found, assigned: readonly string[]): void {
+  const visible = found.planned?.access === 'masked' ? found.planned.columns : [];
+  const masked = assigned.find((name) => visible.find((column) => column.name === name)?.sql !== undefined || found.hidden?.includes(name) === true);
+  if (masked !== undefined) throw refuse(`${found.schema}.${found.name}.${masked} has a mask, so you cannot know what you replace`, undefined, 'Leave the column out.');
 }
 
 /** Nothing here has masks, so its rows are the client's to see; nor may anything masked get into it. */
@@ -44,11 +51,9 @@ function walkClean(node: Node, walk: Walk): void {
   }
 }
 
-function walkMasked(kind: string, node: Node, { found, assigned }: { found: Found; assigned: readonly string[] }, walk: Walk): void {
+function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
   const shown = `${found.schema}.${found.name}`;
   const visible = found.planned?.access === 'masked' ? found.planned.columns : [];
-  const masked = assigned.find((name) => visible.find((column) => column.name === name)?.sql !== undefined || found.hidden?.includes(name) === true);
-  if (masked !== undefined) throw refuse(`${shown}.${masked} has a mask, so you cannot know what you replace`, undefined, 'Leave the column out.');
   for (const clause of ['withClause', 'fromClause', 'usingClause', 'onConflictClause'] as const) {
     if (node[clause] !== undefined) throw refuse(`writes of ${shown} can take no ${clauseNames[clause]}`, undefined, 'Write the values themselves.');
   }

@@ -43,7 +43,7 @@ export class SettingsWatch {
 
   constructor(options: SettingsWatchOptions) {
     this.#options = options;
-    this.#isPathUnknown = options.startupSearchPath !== undefined && options.pinnedPath === undefined;
+    this.#isPathUnknown = options.startupSearchPath !== undefined;
   }
 
   /** How names are to be looked up now, with the transaction in this state. */
@@ -58,7 +58,7 @@ export class SettingsWatch {
     }
     return {
       catalog: watch.current,
-      path: this.#isPathUnknown ? undefined : (pinnedPath ?? watch.defaultSearchPath),
+      path: pinnedPath ?? (this.#isPathUnknown ? undefined : watch.defaultSearchPath),
       ...(this.#isUncertain && { isUncertain: true }),
     };
   }
