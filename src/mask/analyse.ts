@@ -25,6 +25,8 @@ export type MaskedText = {
   readonly plan: MaskPlan;
   /** Type OIDs that Parse declares. */
   readonly parameterTypes: readonly number[];
+  /** People have to approve the statement: then it may change and lock any rows of tables without masks. */
+  readonly isHeld: boolean;
   /** Parses what came out, to check it. */
   readonly parse: (sql: string) => Syntax | undefined;
 };
@@ -56,7 +58,7 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
     return mask({ ...text, sql: inner, syntax: parsed, names: { ...names, path: [] }, parameterTypes: [] }, depth + 1).sql;
   };
   const tokens = new Tokens(syntax.tokens);
-  const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0 });
+  const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0, isHeld: text.isHeld });
   for (const item of listOf(syntax.tree.stmts)) {
     const found = kindOf((item as Node)['stmt']);
     if (found !== undefined) walk.run(...found, item as Node);
@@ -116,6 +118,7 @@ export function checkStored({ sql, kind, syntax, catalog, relation, trusts }: St
       plan: openPlan(catalog, trusts),
       expandView: () => '',
       isStored: true,
+      isHeld: false,
     });
     walk.run(...found, {});
     if (kind === 'expression' && walk.sources.relations.length > 0) return { ok: false, reason: 'it reads other rows' };

@@ -32,7 +32,7 @@ export const shownSettings: ReadonlySet<string> = words(`
 export const freeSettings: ReadonlySet<string> = words(`
   application_name datestyle intervalstyle timezone extra_float_digits statement_timeout lock_timeout idle_in_transaction_session_timeout
   idle_session_timeout transaction_timeout jit geqo work_mem maintenance_work_mem default_transaction_isolation default_transaction_deferrable
-  default_transaction_read_only transaction_isolation transaction_deferrable transaction_read_only synchronous_commit lc_messages lc_monetary lc_numeric lc_time
+  transaction_isolation transaction_deferrable synchronous_commit lc_messages lc_monetary lc_numeric lc_time
   from_collapse_limit join_collapse_limit max_parallel_workers_per_gather random_page_cost effective_cache_size default_text_search_config
   escape_string_warning check_function_bodies default_tablespace default_table_access_method xmloption quote_all_identifiers bytea_output
   cursor_tuple_fraction default_with_oids`);
@@ -45,6 +45,8 @@ export const fixedSettings: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['row_security', words('on true 1 yes')],
   ['synchronize_seqscans', words('off on')],
   ['array_nulls', words('on')],
+  ['default_transaction_read_only', words('on true 1 yes')],
+  ['transaction_read_only', words('on true 1 yes')],
 ]);
 
 /** Types without an order or equality, which GROUP BY cannot take. */

@@ -8,6 +8,7 @@ import type { MaskedColumn } from './masked.ts';
 import { nodeFields, nodesSince } from './nodes.ts';
 import { checkOperator, checkType, implicitOperators } from './operators.ts';
 import type { MaskPlan } from './plan.ts';
+import { andTerms, fixedColumn } from './bounded.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation } from './relations.ts';
 import { spliceRelation } from './splice.ts';
@@ -25,6 +26,8 @@ export type WalkOptions = {
   readonly expandView: (definition: string) => string;
   /** Stored code may ask for any setting by its name. */
   readonly isStored: boolean;
+  /** People approve the statement. */
+  readonly isHeld: boolean;
 };
 
 /** One statement's walk. What it finds is added to `edits` and `masked`. */
@@ -161,6 +164,9 @@ export class Walk {
 
   #select(node: Node, scope: Scope | undefined): void {
     if (node['intoClause'] !== undefined) throw new Refusal('statement', 'SELECT INTO makes a table, which a principal with masks may not', askForRole);
+    if (listOf(node['lockingClause']).length > 0 && !this.options.isHeld && !locksFewRows(node)) {
+      throw new Refusal('write', 'it may lock every row of its tables', 'Compare a column with constants in the WHERE, or write a LIMIT.');
+    }
     const inner = this.#openScope(node['withClause'] as Node | undefined, scope);
     const from = this.sources.beginSelect();
     this.#below(nodeFields.get('SelectStmt') as ReadonlyMap<string, string | undefined>, node, inner, ['withClause']);
@@ -221,6 +227,11 @@ export class Walk {
 function isInSight(name: string, scope: Scope | undefined): boolean {
   for (let at = scope; at !== undefined; at = at.outer) if (at.name === name) return true;
   return false;
+}
+
+/** A LIMIT, or a term of the WHERE that compares a column with a constant. */
+function locksFewRows(select: Node): boolean {
+  return select['limitCount'] !== undefined || andTerms(select['whereClause']).some((term) => fixedColumn(term) !== undefined);
 }
 
 /** Fields that hold a constant in the form of a node. */

@@ -1,12 +1,13 @@
 /** INSERT, UPDATE and DELETE of a principal with masks: what they may touch, and what comes back from them. */
 import { quoteName, type Change } from './edits.ts';
+import { isBounded } from './bounded.ts';
 import { isStar } from './columns.ts';
 import type { StoredValue } from './masked.ts';
 import type { PlannedColumn } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation, type Found } from './relations.ts';
 import { storedValue } from './stored-value.ts';
-import { constantOf, kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
+import { kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
 import type { Walk } from './walk.ts';
 
 const events = { InsertStmt: 'insert', UpdateStmt: 'update', DeleteStmt: 'delete' } as const;
@@ -32,7 +33,7 @@ export function walkWrite(kind: string, node: Node, walk: Walk): StoredValue[] {
   if (problem !== undefined) throw refuse(`${shown} cannot be written with masks: ${problem}`, at);
   walk.sources.addRelation(found, relation);
   if (found.planned?.access === 'masked') walkMasked(kind, node, found, walk);
-  else walkClean(node, walk);
+  else walkClean(kind, node, found, walk);
   return storedValues(node);
 }
 
@@ -43,7 +44,11 @@ function checkAssigned(found: Found, assigned: readonly string[]): void {
 }
 
 /** Nothing here has masks, so its rows are the client's to see; nor may anything masked get into it. */
-function walkClean(node: Node, walk: Walk): void {
+function walkClean(kind: string, node: Node, found: Found, walk: Walk): void {
+  const keys = walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [];
+  if (kind !== 'InsertStmt' && !walk.options.isHeld && !isBounded(node['whereClause'], keys, aliasOf(node))) {
+    throw refuse(`the WHERE does not say which row of ${found.schema}.${found.name} is meant`, undefined, 'Compare a unique column with constants: WHERE id = 1 AND …, or have the policy hold such statements for approval.');
+  }
   const clauses: Node = { ...node, relation: undefined, cols: undefined };
   walk.write(clauses);
   if (walk.masked.size > 0) {
@@ -62,7 +67,7 @@ function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
     if (node['selectStmt'] !== undefined && (values?.['valuesLists'] === undefined || listOf(node['cols']).length === 0)) {
       throw refuse(`rows of ${shown} must be written as VALUES, with their columns named`, undefined, 'Write INSERT INTO t (columns) VALUES (…).');
     }
-  } else if (!isBounded(node['whereClause'], found, walk)) {
+  } else if (!isBounded(node['whereClause'], walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [], aliasOf(node))) {
     throw refuse(`the WHERE does not say which row of ${shown} is meant`, undefined, 'Compare a unique column without a mask with constants: WHERE id = 1 AND …');
   }
   const clauses: Node = { targetList: node['targetList'], whereClause: node['whereClause'], values: values?.['valuesLists'] };
@@ -131,33 +136,9 @@ function returningEdit(
   return [{ start: tokens.start(first), end, text: `${column.sql}${name}` }];
 }
 
-/** An AND-term of the WHERE fixes a unique column of the table itself, without a mask, to constants. */
-function isBounded(where: unknown, found: Found, walk: Walk): boolean {
-  const keys = walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [];
-  const fixed = new Set(andTerms(where).flatMap((term) => fixedColumn(term) ?? []));
-  return keys.some((key) => key.length > 0 && key.every(({ name }) => fixed.has(name)));
-}
-
-function andTerms(wrapped: unknown): readonly unknown[] {
-  const and = nodeOf(wrapped, 'BoolExpr');
-  return and?.['boolop'] === 'AND_EXPR' ? listOf(and['args']).flatMap(andTerms) : [wrapped];
-}
-
-function fixedColumn(term: unknown): string | undefined {
-  const expression = nodeOf(term, 'A_Expr');
-  const names = listOf(expression?.['name']).map(stringOf);
-  if (expression === undefined || names.join('.') !== '=') return undefined;
-  const [left, right] = [expression['lexpr'], expression['rexpr']];
-  const column = nodeOf(left, 'ColumnRef') ?? (expression['kind'] === 'AEXPR_OP' ? nodeOf(right, 'ColumnRef') : undefined);
-  const other = nodeOf(left, 'ColumnRef') === undefined ? left : right;
-  const isFixed = expression['kind'] === 'AEXPR_IN' ? listOf(nodeOf(other, 'List')?.['items']).every(isConstant) : expression['kind'] === 'AEXPR_OP' && isConstant(other);
-  return isFixed ? stringOf(listOf(column?.['fields']).at(-1)) : undefined;
-}
-
-function isConstant(wrapped: unknown): boolean {
-  const cast = nodeOf(wrapped, 'TypeCast');
-  if (cast !== undefined) return isConstant(cast['arg']);
-  return nodeOf(wrapped, 'ParamRef') !== undefined || constantOf(wrapped) !== undefined;
+function aliasOf({ relation, fromClause, usingClause }: Node): { name: string; isAlone: boolean } {
+  const { alias, relname } = relation as Node;
+  return { name: String((alias as Node | undefined)?.['aliasname'] ?? relname), isAlone: fromClause === undefined && usingClause === undefined };
 }
 
 function assignedColumns(node: Node): string[] {

@@ -171,13 +171,14 @@ export class Gatekeeper {
    * the catalog has changed since, those at the server may show what is masked by now.
    */
   async #mask(verdict: Allowed, executed: ReadonlyMap<string, readonly StatementOutline[]>, before: readonly Prepared[]): Promise<Verdict> {
-    const { prepared } = verdict;
+    const { prepared, decision } = verdict;
+    const isHeld = decision.effect === 'hold';
     try {
       for (const one of before) {
-        const sent = await this.#sentFor(one, new Map());
+        const sent = await this.#sentFor(one, new Map(), isHeld);
         if (one.sent === undefined || one.sent.sql !== sent.sql) throw staleMasks();
       }
-      const sent = await this.#sentFor(prepared, executed);
+      const sent = await this.#sentFor(prepared, executed, isHeld);
       if (prepared.sent !== undefined && prepared.sent.sql !== sent.sql) throw staleMasks();
       return { ...verdict, prepared: { ...prepared, sent } };
     } catch (error) {
@@ -187,10 +188,11 @@ export class Gatekeeper {
     }
   }
 
-  #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>): Promise<Sent> {
+  #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean): Promise<Sent> {
     const { masking, settings, pending } = this.#options;
     const [own = ''] = text.split('\0', 1);
-    return masking.apply(own, parameterTypes, { ...settings.namesIn(pending.status), prepared: executed });
+    const names = { ...settings.namesIn(pending.status), prepared: executed };
+    return masking.apply({ sql: own, parameterTypes, names, isHeld });
   }
 
   /** FETCH would run a portal of the protocol, whose statement nobody would see: only Execute may. */

@@ -20,6 +20,8 @@ export type MaskRequest = {
   readonly sql: string;
   readonly parameterTypes: readonly number[];
   readonly names: SessionNames;
+  /** People have to approve it. */
+  readonly isHeld: boolean;
 };
 
 /** The plan of one set of rules over one catalog. */
@@ -40,10 +42,10 @@ export class PreparedPlan {
 
   /** Fails as the parser does, for texts that cannot be examined. */
   async mask(request: MaskRequest): Promise<Masked> {
-    const { sql, parameterTypes, names } = request;
+    const { sql, parameterTypes, names, isHeld } = request;
     // What EXECUTE runs is not part of the text.
     if ((names.prepared?.size ?? 0) > 0) return this.#analyse(request);
-    const key = `${names.path?.join('\0') ?? ''}\n${parameterTypes.join(' ')}\n${sql}`;
+    const key = `${isHeld}\n${names.path?.join('\0') ?? ''}\n${parameterTypes.join(' ')}\n${sql}`;
     const known = this.#texts.get(key);
     if (known !== undefined) {
       this.#texts.delete(key);
@@ -67,7 +69,7 @@ export class PreparedPlan {
   }
 
   /** The analysis is synchronous; a text that only the worker may parse is parsed there, and the analysis done again. */
-  async #analyse({ sql, parameterTypes, names }: MaskRequest): Promise<Masked> {
+  async #analyse({ sql, parameterTypes, names, isHeld }: MaskRequest): Promise<Masked> {
     const trees = new Map<string, Syntax | undefined>();
     const parse = async (text: string) => trees.set(text, await this.#parser.parseSyntax(text, this.#grammar));
     await parse(sql);
@@ -84,7 +86,7 @@ export class PreparedPlan {
         throw new NotParsedYet();
       };
       try {
-        return maskStatement({ sql, syntax, names, plan: this.plan, parameterTypes, parse: lookUp });
+        return maskStatement({ sql, syntax, names, plan: this.plan, parameterTypes, isHeld, parse: lookUp });
       } catch (error) {
         if (!(error instanceof NotParsedYet) || missing === undefined) throw error;
         await parse(missing);

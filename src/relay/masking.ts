@@ -4,8 +4,7 @@ import type { Masked, StoredValue } from '../mask/masked.ts';
 import { maskLevels, type MaskPlan, type MaskRules } from '../mask/plan.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Grammar } from '../sql/parser.ts';
-import type { SessionNames } from '../sql/session-names.ts';
-import type { MaskPlans, PreparedPlan } from './mask-plans.ts';
+import type { MaskPlans, MaskRequest, PreparedPlan } from './mask-plans.ts';
 
 export type MaskingOptions = {
   /** Those of the moment. */
@@ -56,13 +55,14 @@ export class Masking {
   }
 
   /** Fails with `denied` for a text that cannot be proven safe. */
-  async apply(sql: string, parameterTypes: readonly number[], names: SessionNames): Promise<Sent> {
+  async apply(request: MaskRequest): Promise<Sent> {
+    const { names } = request;
     const { plans, grammar } = this.#options;
     if (names.catalog?.data.details === undefined) throw catalogMissing();
     this.#prepared = await plans.planFor(names.catalog, grammar, this.rules);
     const { plan } = this.#prepared;
     if (maskLevels.indexOf(plan.level) < maskLevels.indexOf(this.rules.level)) throw levelTooLow(plan, this.rules);
-    const masked = await this.#prepared.mask({ sql, parameterTypes, names });
+    const masked = await this.#prepared.mask(request);
     if (masked.ok) return masked;
     throw new MaskRefusal(masked);
   }
