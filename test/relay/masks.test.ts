@@ -76,7 +76,7 @@ describe('what is read', () => {
     expect(ann).toMatchObject({ id: 1, name: 'Ann', email: '***@mail.test', phone: '[redacted]', card: '************1111', pin: null, balance: '10.00' });
     expect(ann?.['tax']).toMatch(/^gm_[0-9a-f]{32}$/);
     expect(ann?.['tax']).toBe(bob?.['tax']);
-    expect((ann?.['born'] as Date).toISOString().slice(0, 4)).toBe('1984');
+    expect(String(ann?.['born'])).toContain('1984');
     expect(bob).toMatchObject({ phone: null });
     expect(Object.keys(ann ?? {})).toEqual(['id', 'name', 'email', 'phone', 'card', 'pin', 'born', 'tax', 'balance']);
   });
