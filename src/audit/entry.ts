@@ -162,6 +162,17 @@ export const Event = z.discriminatedUnion('kind', [
     /** Whether a statement was running, so that the cancel went on to the server. */
     forwarded: z.boolean(),
   }),
+  /** Detectors found, and covered, what no mask names. `column`: where the result said that it comes from one. */
+  z.object({
+    kind: z.literal('masks.detected'),
+    connection: z.number(),
+    statement: z.number(),
+    detector: z.string(),
+    column: z.optional(z.string()),
+    count: z.number(),
+  }),
+  /** The server announced raw values of a column with a mask; the connection was cut before any of them was sent on. */
+  z.object({ kind: z.literal('masks.breach'), connection: z.number(), statement: z.optional(z.number()), column: z.string() }),
   ...decisionEvents,
 ]);
 export type Event = z.infer<typeof Event>;

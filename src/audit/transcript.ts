@@ -81,6 +81,12 @@ class Transcript {
         return this.#hold(time, event);
       case 'cancel':
         return this.#cancel(time, event);
+      case 'masks.detected': {
+        const where = event.column === undefined ? '' : ` in ${showOnOneLine(event.column)}`;
+        return this.#note(time, `detector ${showOnOneLine(event.detector)} covered ${event.count} value${event.count === 1 ? '' : 's'}${where} of statement ${event.statement}`);
+      }
+      case 'masks.breach':
+        return this.#note(time, `ALARM: the result would have shown raw values of ${showOnOneLine(event.column)}; the connection was cut`);
       case 'request':
       case 'vote':
       case 'request.end':

@@ -232,7 +232,7 @@ class Closure {
     if (rule === undefined) return { name, number };
     const { sql, image, problem } = maskExpression(column, rule.mask);
     if (problem !== undefined) this.#problems.push(`${nameOf(draft)}: ${problem} (rule ${rule.path})`);
-    return { name, number, sql, mask: { rule: rule.path, kind: rule.mask.kind }, ...(image && { image }) };
+    return { name, number, sql, mask: { rule: rule.path, kind: rule.mask.kind }, shownBy: rule.mask, ...(image && { image }) };
   }
 
   #isAirtight(planned: ReadonlyMap<number, PlannedRelation>): boolean {

@@ -56,6 +56,8 @@ export type PlannedColumn = {
   /** Absent: as it is. Else SQL over the relation's own columns, quoted; total, of the column's type, names qualified. */
   readonly sql?: string;
   readonly mask?: { readonly rule: string; readonly kind: MaskKind };
+  /** The mask itself, for results of the level `display`. */
+  readonly shownBy?: Mask;
   /** Values that the mask may give, as text: to recognise them when they come back. Absent where it cannot be told. */
   readonly image?: RegExp;
 };

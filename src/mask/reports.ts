@@ -20,13 +20,13 @@ export function isShownStatus(name: string): boolean {
 /** What the server has run in place of a text. */
 export type Rewritten = { readonly sql: string; readonly edits: readonly Edit[]; readonly isWrite: boolean };
 
-/** An ErrorResponse or NoticeResponse; `text` is what the client sent. */
-export function showReport(bytes: Buffer, sent: Rewritten | undefined): Buffer {
+/** An ErrorResponse or NoticeResponse; `sent` is what the server speaks of, `cover` hides what a message should not say either. */
+export function showReport(bytes: Buffer, sent: Rewritten | undefined, cover: (message: string) => string = (message) => message): Buffer {
   const fields = decodeReport(bytes);
   const parts: Buffer[] = [];
   for (const [code, value] of fields) {
     if (!shownFields.has(code)) continue;
-    let shown = value;
+    let shown = code === 'M' ? cover(value) : value;
     // A write computes checks and generated columns over whole rows, and an error of that may quote what it was given.
     if (code === 'M' && sent?.isWrite === true && !namesOnly.test(fields.get('C') ?? '')) shown = 'the server reports an error whose text may quote masked values';
     if (code === 'P' && sent !== undefined) shown = String(mapPosition(Number(value), sent));

@@ -155,8 +155,13 @@ export function encodeParse(name: string, sql: string, parameterTypes: readonly 
 export function encodeBindAndDescribe(): Buffer {
   return Buffer.concat([
     encodeMessage('B', cstring(''), cstring(''), int16(0), int16(0), int16(0)),
-    encodeMessage('D', Buffer.from('P'), cstring('')),
+    encodeDescribePortal(''),
   ]);
+}
+
+/** Describe of a portal. */
+export function encodeDescribePortal(portal: string): Buffer {
+  return encodeMessage('D', Buffer.from('P'), cstring(portal));
 }
 
 /** Execute; `rowsMax` 0 asks for all rows. */

@@ -5,7 +5,7 @@ import { GateError } from '../errors/errors.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
 import {
   decodeFrontend,
-  encodeBindAndDescribe,
+  encodeBindAndDescribe, encodeDescribePortal,
   encodeExecute,
   encodeParse,
   encodeQuery,
@@ -208,7 +208,7 @@ export class Admission {
   }
 
   async #admitExecute(message: Extract<FrontendMessage, { type: 'Execute' }>, bytes: Buffer, unit: Unit): Promise<void> {
-    const { gatekeeper, settings } = this.#options;
+    const { gatekeeper, settings, masking } = this.#options;
     const portal = await gatekeeper.findPortal(message.portal, this.#segment);
     const { prepared, values, approved } = portal;
     let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
@@ -217,6 +217,7 @@ export class Admission {
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
     settings.note(verdict.changes, verdict.facts);
     const run = this.#startRun(statement, verdict);
+    if (masking.looksAtRows) unit.forward.push({ bytes: encodeDescribePortal(message.portal), owed: { kind: 'describe', isOwn: true } });
     const { rowsMax } = verdict.decision;
     if (rowsMax === undefined || !verdict.facts.some(countsRows)) return void unit.forward.push({ bytes, owed: { kind: 'execute', run } });
     const room = Math.max(0, rowsMax - portal.rowsRead) + 1;

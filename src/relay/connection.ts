@@ -186,7 +186,7 @@ export class Connection implements SessionConnection {
       grammar,
       onChanged: (error) => void this.end(error, error.message),
     });
-    const gate = masking.isOn ? new ResultGate(() => masking.plan) : undefined;
+    const gate = masking.isOn ? new ResultGate({ plan: () => masking.plan, rules: masking.rules, key: session.maskKey, connection, note: (event) => void journal.note(event) }) : undefined;
     const rows = new Rows({ connection, pending, journal, isReadOnly, write: (bytes) => this.#write(bytes), ...(gate && { gate }) });
     const settings = new SettingsWatch({
       watch: session.catalog,

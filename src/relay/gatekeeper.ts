@@ -92,7 +92,7 @@ export class Gatekeeper {
     const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
     const deciding = this.decideToRun(prepared, segment);
-    return this.#options.masking.rewrites ? Promise.race([deciding, stopped()]) : deciding;
+    return this.#options.masking.isOn ? Promise.race([deciding, stopped()]) : deciding;
   }
 
   /** Decides on a statement that was examined before, as things are now. */
@@ -154,7 +154,7 @@ export class Gatekeeper {
     masking.checkUnchanged();
     if (prepared.executes.length === 0) {
       const verdict = (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, new Map());
-      return verdict.ok && masking.rewrites ? this.#mask(verdict, new Map(), []) : verdict;
+      return verdict.ok && masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
     }
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
     const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
@@ -163,7 +163,7 @@ export class Gatekeeper {
     const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
     if (executed.changesNames) return refused(now, hiddenNameChange());
     const verdict = (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
-    return verdict.ok && masking.rewrites ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
+    return verdict.ok && masking.isOn ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
   }
 
   /**
@@ -174,6 +174,10 @@ export class Gatekeeper {
     const { prepared, decision } = verdict;
     const isHeld = decision.effect === 'hold';
     try {
+      if (!this.#options.masking.rewrites) {
+        await this.#options.masking.prepareDisplay(this.#options.settings.namesIn(this.#options.pending.status), verdict.facts);
+        return verdict;
+      }
       for (const one of before) {
         const sent = await this.#sentFor(one, new Map(), isHeld);
         if (one.sent === undefined || one.sent.sql !== sent.sql) throw staleMasks();

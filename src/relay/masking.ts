@@ -3,7 +3,9 @@ import { GateError } from '../errors/errors.ts';
 import type { Masked, StoredValue } from '../mask/masked.ts';
 import { maskLevels, type MaskPlan, type MaskRules } from '../mask/plan.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
+import type { StatementFacts } from '../sql/facts.ts';
 import type { Grammar } from '../sql/parser.ts';
+import type { SessionNames } from '../sql/session-names.ts';
 import type { MaskPlans, MaskRequest, PreparedPlan } from './mask-plans.ts';
 
 export type MaskingOptions = {
@@ -37,6 +39,21 @@ export class Masking {
   /** Statements are rewritten; at the level `display` only results are looked at. */
   get rewrites(): boolean {
     return this.isOn && this.rules.level !== 'display';
+  }
+
+  /** Rows are looked at one by one: at the level `display`, and by detectors. Then a portal is described before each of its runs. */
+  get looksAtRows(): boolean {
+    return this.isOn && (this.rules.level === 'display' || this.rules.detect.length > 0);
+  }
+
+  /** Has the plan ready by which results are shown at the level `display`. Fails with `denied` for what it could not show masked. */
+  async prepareDisplay({ catalog }: SessionNames, facts: readonly StatementFacts[]): Promise<void> {
+    if (catalog?.data.details === undefined) throw catalogMissing();
+    this.#prepared = await this.#options.plans.planFor(catalog, this.#options.grammar, this.rules);
+    const { plan } = this.#prepared;
+    const isClean = (name: string) => catalog.data.relations.some((one) => `${one.schema}.${one.name}` === name && (plan.relation(one.id)?.access ?? 'clean') === 'clean');
+    const copied = facts.flatMap(({ command, reads }) => (command === 'COPY' ? reads : [])).find((name) => !name.startsWith('pg_catalog.') && !isClean(name));
+    if (copied !== undefined) throw copyOfMasked(copied);
   }
 
   /** By which the last statement was rewritten. */
@@ -98,6 +115,13 @@ function catalogMissing(): GateError {
   return new GateError('denied', 'what the names of the statement stand for is not known, so nothing can be masked', {
     rule: 'masks/catalog',
     hint: "The relay could not read the database's catalog; its operator finds the reason in its log.",
+  });
+}
+
+function copyOfMasked(name: string): GateError {
+  return new GateError('denied', `COPY does not say which columns it sends, so those of ${name} cannot be masked`, {
+    rule: 'masks/statement',
+    hint: 'Send the query itself, as a SELECT.',
   });
 }
 

@@ -67,7 +67,9 @@ export type Owed =
   | { readonly kind: 'parse'; readonly change: NameChange<Prepared>; readonly sent?: Sent }
   | { readonly kind: 'bind'; readonly change: NameChange<Portal>; readonly sent?: Sent }
   | { readonly kind: 'close'; readonly statement?: NameChange<Prepared>; readonly portal?: NameChange<Portal> }
-  | { readonly kind: 'describe' | 'sync' }
+  | { readonly kind: 'sync' }
+  /** `isOwn`: the relay asks for itself what the rows that follow are made of; the client does not hear of it. */
+  | { readonly kind: 'describe'; readonly isOwn?: true }
   | { readonly kind: 'execute'; readonly run: Run }
   /**
    * One statement whose rows are counted before its end is passed on; nothing is sent behind it until then. `isWhole`:

@@ -121,7 +121,7 @@ export class Rows {
       // The row past the limit, and it alone, is held back.
       if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
-      if (!this.#holdsLast()) return 'raw';
+      if (!this.#holdsLast() && this.#options.gate?.hasRowWork !== true) return 'raw';
     }
     this.#holdsLast();
     if (bodyLength > backendBodyBytesMax) {
@@ -138,7 +138,8 @@ export class Rows {
 
   #message(type: number, bytes: Buffer): void {
     if (this.#isAtLast) this.#mute();
-    const head = this.#options.pending.head;
+    const { gate, pending } = this.#options;
+    const { head } = pending;
     if (head?.kind === 'limited' && this.#limited(head, type, bytes)) return;
     switch (String.fromCharCode(type)) {
       case '1':
@@ -147,12 +148,11 @@ export class Rows {
         this.#confirm(type);
         return this.#pass(bytes);
       case 'T':
-        this.#options.gate?.rowDescription(bytes);
-        if (this.#options.pending.head?.kind === 'describe') this.#options.pending.shift();
-        return this.#pass(bytes);
+        gate?.rowDescription(bytes, pending.running?.statement);
+        return this.#described(bytes);
       case 'n':
-        if (this.#options.pending.head?.kind === 'describe') this.#options.pending.shift();
-        return this.#pass(bytes);
+        gate?.forget();
+        return this.#described(bytes);
       case 'C':
         this.#complete(decodeCommandTag(bytes));
         return this.#pass(bytes);
@@ -175,9 +175,10 @@ export class Rows {
         return this.#passStatus(bytes);
       case 'D':
       case 'd':
-        // Only behind the last message of the relay's own.
-        if (!this.#isMuted) throw unexpected(type);
-        return;
+        // Others are taken whole only behind the last message of the relay's own.
+        if (this.#isMuted) return;
+        if (gate?.hasRowWork !== true) throw unexpected(type);
+        return this.#pass(type === dataRow ? gate.row(bytes) : gate.copy(bytes));
       case 'N':
         return this.#pass(this.#report(bytes));
       case 'A':
@@ -190,6 +191,12 @@ export class Rows {
       default:
         throw unexpected(type);
     }
+  }
+
+  #described(bytes: Buffer): void {
+    const { head } = this.#options.pending;
+    if (head?.kind === 'describe') this.#options.pending.shift();
+    if (head?.kind !== 'describe' || head.isOwn !== true) this.#pass(bytes);
   }
 
   #passStatus(bytes: Buffer): void {
@@ -222,7 +229,7 @@ export class Rows {
       case 'n':
         return head.isWhole;
       case 'D':
-        return true;
+        return this.#isOver(head.run);
       case 'C':
         return this.#completeLimited(head, bytes);
       case 'I':
@@ -320,6 +327,7 @@ export class Rows {
   #finish(run: Run, state: 'ok' | 'suspended' | 'error'): void {
     run.hasEnded = true;
     for (const { change } of run.nameChanges) this.#options.pending.statements.cancel(change);
+    this.#options.gate?.noteFound(run.statement);
     this.#options.journal.noteOutcome(this.#options.connection, run, state);
   }
 
