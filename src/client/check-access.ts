@@ -1,7 +1,7 @@
 /** The checks of gate doctor that need a login: the token, the role on a target, and a real round trip through it. */
 import type { TargetInfo } from '../api/api.ts';
 import { GateError } from '../errors/errors.ts';
-import { failed, known, ok, skipped, type DoctorOptions, type Facts, type Finding, type Step } from './check-step.ts';
+import { failed, known, ok, skipped, warning, type DoctorOptions, type Facts, type Finding, type Step } from './check-step.ts';
 import { createCredentialStore } from './credentials.ts';
 
 /** For select 1, which waits for nothing but the way there and back. */
@@ -14,6 +14,7 @@ export function accessSteps(options: DoctorOptions): readonly Step[] {
   return [
     login,
     { name: 'role', needs: ['login'], run: (facts) => checkRole(facts, target, options.role) },
+    { name: 'masking', needs: ['role'], run: (facts) => checkMasking(facts, target) },
     {
       name: 'round-trip',
       needs: ['role', 'relay-ready', 'relay-websocket'],
@@ -69,6 +70,19 @@ async function checkRole(facts: Facts, name: string, roleName: string | undefine
 /** As the relay chooses: without a name the first that the caller may take. */
 function roleOf({ roles }: TargetInfo, name: string | undefined): Role | undefined {
   return name === undefined ? roles[0] : roles.find((candidate) => candidate.name === name);
+}
+
+/** Whoever keeps the policy is told what stands in the way; others how surely columns are masked. */
+async function checkMasking(facts: Facts, target: string): Promise<Finding> {
+  const { level, reasons = [], findings, sql } = await known(facts.client).masking(target);
+  if (level === undefined) return ok(`no columns of ${target} are masked`);
+  if (findings === undefined) return ok(`columns of ${target} are masked, ${level}`);
+  const why = reasons.length === 0 ? '' : ` and no better because ${reasons.join('; ')}`;
+  const others = findings.filter(({ what }) => !reasons.includes(what));
+  const [first] = others;
+  const detail = [`columns of ${target} are masked, ${level}${why}`, ...others.map(({ what, fix }) => `${what} (${fix})`)].join('; ');
+  if (reasons.length === 0 && first === undefined) return ok(detail);
+  return warning(detail, sql === undefined || sql === '' ? (first?.fix ?? 'See the masks of the policy.') : `gate doctor ${target} --sql prints what would make it airtight.`);
 }
 
 /** A grant of its own, a session, a tunnel, one statement; all of it stands in the record like any other. */

@@ -12,6 +12,7 @@ import {
   type SessionRequest,
   type TargetInfo,
 } from '../api/api.ts';
+import { MaskingInfo } from '../api/masking-api.ts';
 import { ExplainAnswer, type ExplainRequest } from '../api/policy-api.ts';
 import {
   GrantAnswer,
@@ -75,6 +76,8 @@ export interface RelayClient {
   decisions(): AsyncIterable<AuditEntry>;
   /** What policy says to a text, without running it. */
   explain(request: ExplainRequest): Promise<ExplainAnswer>;
+  /** How surely a target is masked; all but the level for administrators and auditors only. It looks at the database, up to half a minute. */
+  masking(target: string): Promise<MaskingInfo>;
   /** For the tunnel's Authorization header: fresh for at least 60 s, wherever the login can be renewed. */
   accessToken(): Promise<string>;
 }
@@ -125,6 +128,7 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     entries: (id) => readEntries(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }),
     decisions: () => readEntries(tokens, { relay, method: 'GET', path: '/v1/decisions' }),
     explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
+    masking: (target) => ask({ method: 'GET', path: `/v1/targets/${encodeURIComponent(target)}/masking`, timeoutMs: 40_000 }, MaskingInfo),
     accessToken: () => tokens.current(),
   };
 }

@@ -61,7 +61,8 @@ export class CatalogWatch {
   /** Keeps the snapshot fresh until the returned function is called. `ready` resolves when the first load has ended, well or not. */
   use(): { readonly ready: Promise<void>; release(): void } {
     this.#users++;
-    const isFresh = this.#users > 1 && this.#current !== undefined;
+    const isComplete = !this.#wantsDetails || this.#current?.data.details !== undefined;
+    const isFresh = this.#users > 1 && this.#current !== undefined && isComplete;
     const ready = isFresh ? Promise.resolve() : this.#queue(() => this.#update(false));
     if (this.#users === 1) this.#schedule(pollMs);
     let isReleased = false;

@@ -20,6 +20,7 @@ import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import { errorBody } from './exchange.ts';
+import { addDoctorRoute } from './doctor-route.ts';
 import { addExplainRoute, type ExplainRouteOptions } from './explain-route.ts';
 import type { Grants } from './grants.ts';
 import type { RelayLog } from './relay-log.ts';
@@ -75,6 +76,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   });
   addSessionRoutes(app, options);
   addExplainRoute(app, options);
+  addDoctorRoute(app, options);
   addRequestRoutes(app, options);
 
   app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));

@@ -2,11 +2,12 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { Check, CheckResult } from '../../client/checks.ts';
 import type { CheckStatus } from '../../client/check-step.ts';
+import { GateError } from '../../errors/errors.ts';
 import type { Context } from '../context.ts';
 import { ExitCode, exitOfSignal } from '../exit-code.ts';
 import { oneLine } from '../output.ts';
 
-export type DoctorFlags = { readonly port: number; readonly role?: string; readonly reason?: string };
+export type DoctorFlags = { readonly port: number; readonly role?: string; readonly reason?: string; readonly sql?: boolean };
 
 export function doctorCommand(context: Context): Command {
   return new Command('doctor')
@@ -20,12 +21,14 @@ export function doctorCommand(context: Context): Command {
     .option('-p, --port <port>', 'the local port that must be free; 0 means any', parsePort, 0)
     .option('--role <name>', 'the role to take on the target; without it the first that is open to me')
     .option('--reason <text>', 'open a session on the target, run select 1, and end it')
+    .option('--sql', 'only print the SQL that would make the masking of the target airtight; nothing is run')
     .action((target: string | undefined, flags: DoctorFlags) => runDoctor(context, target, flags));
 }
 
 /** Under `--json` one line, `{"checks":[{name, status, detail, fix?}],"ok"}`. */
 export async function runDoctor(context: Context, target: string | undefined, flags: DoctorFlags): Promise<void> {
   const { io } = context;
+  if (flags.sql === true) return printSql(context, target);
   const [{ runChecks }, { createRelayClient }] = await Promise.all([
     import('../../client/checks.ts'),
     import('../../client/relay-client.ts'),
@@ -46,6 +49,21 @@ export async function runDoctor(context: Context, target: string | undefined, fl
   else io.say(summarize(checks));
   if (stop?.aborted) throw exitOfSignal(stop.reason);
   if (exitCode !== undefined) throw new ExitCode(exitCode);
+}
+
+/** For whoever keeps the database to read, adapt and run. */
+async function printSql(context: Context, target: string | undefined): Promise<void> {
+  const { io } = context;
+  if (target === undefined) throw new GateError('usage', '--sql wants a target');
+  const { createRelayClient } = await import('../../client/relay-client.ts');
+  const client = createRelayClient(await context.config(), { warn: (line) => io.warn(line) });
+  const { sql, level, target: name } = await client.masking(target);
+  if (level !== undefined && sql === undefined) {
+    throw new GateError('denied', `the SQL for ${name} names its columns with masks, so only administrators and auditors of the policy see it`);
+  }
+  if (io.json) return io.writeJson({ target: name, sql: sql ?? '' });
+  if (sql === undefined || sql === '') io.say(level === undefined ? `No columns of ${name} are masked.` : `There is nothing to change on ${name}.`);
+  else await io.write(sql);
 }
 
 /** Each check as it comes; the first failure decides about the exit code. */
