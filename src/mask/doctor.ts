@@ -2,6 +2,7 @@
 import type { Catalog } from '../sql/catalog.ts';
 import type { ColumnDetails, RelationDetails } from '../sql/catalog-details.ts';
 import { quoteName } from './edits.ts';
+import { hashKeySettings } from './expressions.ts';
 import { rawColumnKey, type DetectorKind, type MaskLevel, type MaskPlan, type PlannedRelation } from './plan.ts';
 
 /** What the database says of the relay's own role, beyond the catalog. Names are "schema.name" where they have a schema. */
@@ -152,6 +153,7 @@ function relationSql({ planned, details, raw }: MaskedRelation, grantee: string)
   const shown = planned.columns.map(({ name, sql }) => (sql === undefined ? quoteName(name) : `${sql} AS ${quoteName(name)}`));
   return [
     '',
+    ...(shown.some((sql) => sql.includes(hashKeySettings.inner)) ? ['-- Hashes need the key of the relay, so this view can be read through gate only.'] : []),
     ...(details.isOwned === true ? [`-- The relay's role owns it, which no REVOKE limits: ALTER TABLE ${table} OWNER TO …;`] : []),
     `REVOKE ALL ON ${table} FROM PUBLIC, ${quoteName(grantee)};`,
     ...(clean.length > 0 ? [`GRANT SELECT (${clean.join(', ')}) ON ${table} TO ${quoteName(grantee)};`] : []),
