@@ -260,6 +260,11 @@ function compare(actual: readonly Reply[], expected: readonly Reply[], areClosed
   // no such portal. The transaction has failed either way, and nothing can run in it; up to Sync the two differ.
   const isEmpty = mine[first]?.startsWith('E:34000:gate-portal-unknown') === true && theirs[first]?.startsWith('I:') === true;
   if (isEmpty && theirs.slice(0, first).findLast((reply) => reply.startsWith('Z:')) === 'Z:E') return;
+  // What the server says to an Execute of a dead unnamed portal in a failed transaction depends on memory that it has given back:
+  // the list of the portal's statements is that of a Query long done. It is one of these two, whatever was sent.
+  const ofDead = [/^E:25P02:/, /^E:55000:portal "" cannot be run/];
+  const isOfDead = ofDead.some((one) => one.test(mine[first] ?? '')) && ofDead.some((one) => one.test(theirs[first] ?? ''));
+  if (isOfDead && theirs.slice(0, first).findLast((reply) => reply.startsWith('Z:')) === 'Z:E') return;
   const around = (replies: string[]) => replies.slice(Math.max(0, first - 6), first + 4).join('  ');
   throw new Error(`reply ${first} differs\n  gate:   ${around(mine)}\n  direct: ${around(theirs)}`);
 }
