@@ -22,8 +22,8 @@ export async function actMasks({ stage, gate }: Play, { client }: Tunnel): Promi
   await stage.check('no expression gets around it', /"\d{4}\*/.test(turned) && !turned.includes('@'));
   const guessed = await ask("select count(*)::int as found from customers where card_number like '4%'");
   await stage.check('nor does a guess in a WHERE: there are only masked cards to find', guessed === '[{"found":0}]');
-  const xml = await ask("select query_to_xml('select card_number from customers', true, false, '')");
-  await stage.check('what runs SQL out of sight is refused, by name', xml.includes('42501') && xml.includes('query_to_xml'));
+  const statistics = await ask("select most_common_vals from pg_stats where tablename = 'customers'");
+  await stage.check('what would show raw values by another way is refused, by name', statistics.includes('42501') && statistics.includes('pg_stats'));
   const added = await ask('select loyal from customers where id = 7');
   await stage.check('the column that was added a moment ago is hidden until the policy says what it is', added.includes('42501') && added.includes('loyal'));
   await stage.say('Dario, of the group dba, is exempt until a day that the policy names. He gives a reason, as everybody does.');

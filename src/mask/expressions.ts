@@ -91,7 +91,7 @@ function partial(column: ColumnDetails, { last, first }: Extract<Mask, { kind: '
   const kept = last === undefined ? `pg_catalog.left(${textOf(column)}, ${count}) OPERATOR(pg_catalog.||) '${stars}'` : `'${stars}' OPERATOR(pg_catalog.||) pg_catalog.right(${textOf(column)}, ${count})`;
   // A value that is not longer than what is kept would be shown whole.
   const value = `CASE WHEN pg_catalog.length(${textOf(column)}) OPERATOR(pg_catalog.>) ${count} THEN ${kept} ELSE '${stars}' END`;
-  const image = last === undefined ? new RegExp(`^[^*]{${count}}\\*{12}$`, 's') : new RegExp(`^\\*{12}.{0,${count}}$`, 's');
+  const image = last === undefined ? new RegExp(`^.{0,${count}}\\*{12}$`, 's') : new RegExp(`^\\*{12}.{0,${count}}$`, 's');
   return { sql: nullable(column, value), image };
 }
 

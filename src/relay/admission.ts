@@ -131,8 +131,8 @@ export class Admission {
       this.#refuse(unit, verdict.error, true, verdict.position);
       return 'done';
     }
-    this.#options.settings.note(verdict.changes, verdict.facts);
     const run = this.#startRun(statement, verdict);
+    void this.#note(verdict, run);
     const drop = this.#dropUnnamed();
     const portal = this.#options.pending.portals.propose({ segment: this.#segment, name: '', value: undefined });
     const { rowsMax } = verdict.decision;
@@ -174,6 +174,16 @@ export class Admission {
     return 'done';
   }
 
+  /** Other sessions must see changes of definitions, too, whether or not this one says anything more. */
+  async #note({ changes, facts }: Allowed, run: Run): Promise<void> {
+    const { settings, pending } = this.#options;
+    settings.note(changes, facts);
+    if (!settings.isUncertain) return;
+    do await pending.settled();
+    while (run.hasEnded !== true);
+    settings.noteSettled(pending.status);
+  }
+
   /** A write that would put what a mask shows in place of what it stands for. */
   #checkStored(verdict: Allowed, values: readonly BoundValue[]): Verdict {
     const { sent } = verdict.prepared;
@@ -208,15 +218,15 @@ export class Admission {
   }
 
   async #admitExecute(message: Extract<FrontendMessage, { type: 'Execute' }>, bytes: Buffer, unit: Unit): Promise<void> {
-    const { gatekeeper, settings, masking } = this.#options;
+    const { gatekeeper, masking } = this.#options;
     const portal = await gatekeeper.findPortal(message.portal, this.#segment);
     const { prepared, values, approved } = portal;
     let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
     if (isHeld(verdict)) verdict = gatekeeper.approve(verdict, approved);
     const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(values, prepared.isRedacted));
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
-    settings.note(verdict.changes, verdict.facts);
     const run = this.#startRun(statement, verdict);
+    void this.#note(verdict, run);
     if (masking.looksAtRows) unit.forward.push({ bytes: encodeDescribePortal(message.portal), owed: { kind: 'describe', isOwn: true } });
     const { rowsMax } = verdict.decision;
     if (rowsMax === undefined || !verdict.facts.some(countsRows)) return void unit.forward.push({ bytes, owed: { kind: 'execute', run } });

@@ -32,6 +32,7 @@ export class CatalogWatch {
   #running: Promise<void> = Promise.resolve();
   #isClosed = false;
   #wantsDetails = false;
+  #refreshing: Promise<void> = Promise.resolve();
 
   constructor(target: Target, onError: (error: unknown) => void = () => undefined) {
     this.#target = target;
@@ -85,7 +86,14 @@ export class CatalogWatch {
 
   /** After a change of definitions: resolves when what was committed before the call is in `current`, or cannot be read. */
   refresh(): Promise<void> {
-    return this.#queue(() => this.#update(true));
+    const refreshing = this.#queue(() => this.#update(true));
+    this.#refreshing = refreshing;
+    return refreshing;
+  }
+
+  /** Resolves when what the last `refresh` has asked for is known: at once where it is. */
+  refreshed(): Promise<void> {
+    return this.#refreshing;
   }
 
   async close(): Promise<void> {

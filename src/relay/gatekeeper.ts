@@ -192,8 +192,9 @@ export class Gatekeeper {
     }
   }
 
-  #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean): Promise<Sent> {
+  async #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean): Promise<Sent> {
     const { masking, settings, pending } = this.#options;
+    await settings.refreshed();
     const [own = ''] = text.split('\0', 1);
     const names = { ...settings.namesIn(pending.status), prepared: executed };
     return masking.apply({ sql: own, parameterTypes, names, isHeld });

@@ -18,6 +18,8 @@ export type CatalogView = {
   use(): { readonly ready: Promise<void>; release(): void };
   /** Resolves when it has been looked at again, whatever came of that. */
   refresh(): Promise<void>;
+  /** Resolves when the last refresh, by whatever session, has ended. */
+  refreshed(): Promise<void>;
 };
 
 export type SettingsWatchOptions = {
@@ -50,17 +52,31 @@ export class SettingsWatch {
   namesIn(status: TransactionStatus): SessionNames {
     const { watch, onLookUp, pinnedPath } = this.#options;
     onLookUp();
-    if (this.#isUncertain && status === 'I' && this.#refreshing === undefined) {
-      this.#refreshing = watch.refresh().finally(() => {
-        this.#isUncertain = false;
-        this.#refreshing = undefined;
-      });
-    }
+    this.noteSettled(status);
     return {
       catalog: watch.current,
       path: pinnedPath ?? (this.#isPathUnknown ? undefined : watch.defaultSearchPath),
       ...(this.#isUncertain && { isUncertain: true }),
     };
+  }
+
+  /** The transaction has come to this state: what it has changed in definitions is looked at once it is over, for all sessions. */
+  noteSettled(status: TransactionStatus): void {
+    if (!this.#isUncertain || status !== 'I' || this.#refreshing !== undefined) return;
+    this.#refreshing = this.#options.watch.refresh().finally(() => {
+      this.#isUncertain = false;
+      this.#refreshing = undefined;
+    });
+  }
+
+  /** Whether definitions were changed here that the catalog does not show yet. */
+  get isUncertain(): boolean {
+    return this.#isUncertain;
+  }
+
+  /** Resolves when changes of definitions that went through the relay are in the catalog. */
+  refreshed(): Promise<void> {
+    return this.#options.watch.refreshed();
   }
 
   /** Resolves when the catalog has been looked at again. */
