@@ -100,7 +100,7 @@ class Closure {
     if (draft.masks.size === 0) return;
     for (const column of draft.details.columns) {
       if (draft.masks.has(column.name)) continue;
-      if (this.#ruleOf(draft, column.name) === undefined) draft.hidden.add(column.name);
+      if (!this.#isClassified(draft, column.name)) draft.hidden.add(column.name);
     }
     for (let isChanged = true; isChanged; ) {
       isChanged = false;
@@ -113,6 +113,13 @@ class Closure {
         isChanged = true;
       }
     }
+  }
+
+  /** By a rule of its own, or of a table that it is a part of. */
+  #isClassified(draft: Draft, column: string, depth = 0): boolean {
+    if (this.#ruleOf(draft, column) !== undefined) return true;
+    const parents = (draft.relation.parents ?? []).flatMap((id) => this.#drafts.get(id) ?? []);
+    return depth < passesMax && parents.some((parent) => parent.details.columns.some(({ name }) => name === column) && this.#isClassified(parent, column, depth + 1));
   }
 
   /** Which rows are there must not depend on what is masked. */
