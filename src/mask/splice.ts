@@ -4,7 +4,7 @@ import { shownSettings } from './lists.ts';
 
 import type { Found } from './relations.ts';
 import { Refusal } from './refusal.ts';
-import { locationOf, type Node } from './tree.ts';
+import { listOf, locationOf, namesOf, nodeOf, type Node } from './tree.ts';
 import type { MaskPlan } from './plan.ts';
 
 export type SpliceOptions = {
@@ -35,10 +35,7 @@ export function spliceRelation(found: Found, node: Node, sample: Node | undefine
 }
 
 export function leafOf(found: Found, isOnly: boolean, sample: string, { plan, expandView }: SpliceOptions): string | undefined {
-  if (found.name === 'pg_settings' && found.planned === undefined) {
-    const names = [...shownSettings].map((name) => `'${name}'`).join(', ');
-    return `SELECT * FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) ANY (ARRAY[${names}]::pg_catalog.text[])`;
-  }
+  if (found.name === 'pg_settings' && found.planned === undefined) return settingsLeaf();
   const { planned } = found;
   if (planned?.access === 'masked') {
     const columns = planned.columns.map(({ name, sql }) => (sql === undefined ? quoteName(name) : `${sql} AS ${quoteName(name)}`));
@@ -50,6 +47,22 @@ export function leafOf(found: Found, isOnly: boolean, sample: string, { plan, ex
   void plan;
   // Nothing is pushed into a view that its owner has made a barrier.
   return `${expandView(planned.definition)}${planned.isBarrier ? ' OFFSET 0' : ''}`;
+}
+
+function settingsLeaf(): string {
+  const names = [...shownSettings].map((name) => `'${name}'`).join(', ');
+  return `SELECT * FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) ANY (ARRAY[${names}]::pg_catalog.text[])`;
+}
+
+/** FROM pg_show_all_settings(), as tools write it, is pg_settings by another name. Undefined for any other function. */
+export function settingsInstead(node: Node, tokens: Tokens): Change | undefined {
+  const [item] = listOf(node['functions']);
+  const call = nodeOf(listOf(nodeOf(item, 'List')?.['items'])[0], 'FuncCall');
+  if (listOf(node['functions']).length !== 1 || call === undefined || call['args'] !== undefined || namesOf(call['funcname']).at(-1) !== 'pg_show_all_settings') return undefined;
+  if (node['alias'] !== undefined || node['coldeflist'] !== undefined || node['ordinality'] === true || node['lateral'] === true) return undefined;
+  const first = tokens.indexAt(locationOf(call) ?? -1);
+  const open = tokens.endOfName(first, namesOf(call['funcname']).length) + 1;
+  return { start: tokens.start(first), end: tokens.end(tokens.closing(open)), text: `(${settingsLeaf()}) AS pg_show_all_settings` };
 }
 
 /** From ONLY or TABLE to the end of the name, the star of inheritance and parentheses of ONLY included. */

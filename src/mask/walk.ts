@@ -11,7 +11,7 @@ import type { MaskPlan } from './plan.ts';
 import { andTerms, fixedColumn } from './bounded.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation } from './relations.ts';
-import { spliceRelation } from './splice.ts';
+import { settingsInstead, spliceRelation } from './splice.ts';
 import { kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
 
 /** Names of WITH queries, innermost first. */
@@ -110,8 +110,13 @@ export class Walk {
         if (node['operName'] !== undefined) checkOperator(node['operName'], this.options, at);
         else if (node['testexpr'] !== undefined) checkOperator([{ String: { sval: '=' } }], this.options, at);
         break;
+      case 'RangeFunction': {
+        const edit = settingsInstead(node, this.options.tokens);
+        if (edit !== undefined) return void this.edits.push(edit);
+        this.sources.addOther(node['alias'] as Node | undefined);
+        break;
+      }
       case 'RangeSubselect':
-      case 'RangeFunction':
       case 'RangeTableFunc':
       case 'JsonTable':
         this.sources.addOther(node['alias'] as Node | undefined);

@@ -385,7 +385,8 @@ function asGateError(error: unknown): GateError {
 function maskedPath({ catalog, target }: LiveSession, asked: Readonly<Record<string, string>>): readonly string[] {
   const { search_path: path } = asked;
   const pinned = path === undefined ? catalog.defaultSearchPath : parseSearchPath(path, target.user);
-  if (pinned !== undefined) return pinned;
+  // Schemas that are not there now are left out: one that somebody makes later must not come to mean something.
+  if (pinned !== undefined) return pinned.filter((schema) => catalog.current?.hasSchema(schema) === true);
   throw new GateError('upstream-unreachable', `what names stand for in the database of target ${target.name} is not known, so nothing can be masked`, {
     hint: "The relay could not read the database's catalog; its operator finds the reason in its log.",
   });

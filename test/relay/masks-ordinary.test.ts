@@ -7,6 +7,7 @@ import { findOnPath } from '../../src/dev/config.ts';
 import { serialize } from 'pg-protocol';
 import { loginOf, show, startMaskStage, type Stage } from './masks-stage.ts';
 import { RawClient } from './raw-client.ts';
+import { startUp } from './start-up-queries.ts';
 
 const statements = readFileSync(join(import.meta.dirname, 'testdata', 'ordinary.sql'), 'utf8').trim().split('\n');
 
@@ -44,6 +45,19 @@ test(`of ${statements.length} statements at least 98 in 100 are admitted, with t
   }
   expect(failures).toEqual([]);
 }, 120_000);
+
+/** They show what others run, and counters of transactions. */
+const refused = ['pg_stat_activity', 'pg_locks', 'txid_current'];
+
+test('start-up queries of tools', async () => {
+  const failures: string[] = [];
+  const all = Object.values(startUp).flat();
+  for (const sql of all) {
+    const error = (await ask(masked, sql.replaceAll('items', 'scratch'))).find((reply) => reply.startsWith('E '));
+    if (error !== undefined && !refused.some((name) => sql.includes(name))) failures.push(`${sql}: ${error}`);
+  }
+  expect(failures).toEqual([]);
+});
 
 const psql = findOnPath('psql');
 
