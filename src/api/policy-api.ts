@@ -54,5 +54,14 @@ export const ExplainAnswer = z.object({
   policy: z.string(),
   decision: DecisionInfo,
   statements: z.array(z.object({ facts: StatementFactsInfo, decision: DecisionInfo })),
+  /** For a principal with masks, from a relay only: the columns that are masked and the text that would be sent, or why it would be refused. */
+  masks: z.optional(
+    z.object({
+      level: z.enum(['display', 'proven', 'airtight']),
+      columns: z.array(z.object({ column: z.string(), rule: z.string(), kind: z.string() })),
+      sent: z.optional(z.string()),
+      refusal: z.optional(z.object({ rule: z.string(), reason: z.string(), hint: z.string() })),
+    }),
+  ),
 });
 export type ExplainAnswer = z.infer<typeof ExplainAnswer>;

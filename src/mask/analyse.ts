@@ -55,7 +55,7 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
     const inner = definition.replace(/;\s*$/, '');
     const parsed = parse(inner);
     if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
-    return mask({ ...text, sql: inner, syntax: parsed, names: { ...names, path: [] }, parameterTypes: [] }, depth + 1).sql;
+    return mask({ ...text, sql: inner, syntax: parsed, names: { ...names, path: [] }, parameterTypes: [] }, depth + 1);
   };
   const tokens = new Tokens(syntax.tokens);
   const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0, isHeld: text.isHeld });
@@ -116,7 +116,7 @@ export function checkStored({ sql, kind, syntax, catalog, relation, trusts }: St
       tokens: new Tokens(syntax.tokens),
       names: { catalog, path: [] },
       plan: openPlan(catalog, trusts),
-      expandView: () => '',
+      expandView: () => ({ sql: '', columns: [] }),
       isStored: true,
       isHeld: false,
     });

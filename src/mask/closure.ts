@@ -115,11 +115,15 @@ class Closure {
     }
   }
 
-  /** By a rule of its own, or of a table that it is a part of. */
-  #isClassified(draft: Draft, column: string, depth = 0): boolean {
-    if (this.#ruleOf(draft, column) !== undefined) return true;
+  #ancestorsOf(draft: Draft, depth = 0): Draft[] {
     const parents = (draft.relation.parents ?? []).flatMap((id) => this.#drafts.get(id) ?? []);
-    return depth < passesMax && parents.some((parent) => parent.details.columns.some(({ name }) => name === column) && this.#isClassified(parent, column, depth + 1));
+    return depth < passesMax ? [...parents, ...parents.flatMap((parent) => this.#ancestorsOf(parent, depth + 1))] : parents;
+  }
+
+  /** By a rule of its own, or of a table that it is a part of. */
+  #isClassified(draft: Draft, column: string): boolean {
+    const has = ({ details }: Draft) => details.columns.some(({ name }) => name === column);
+    return [draft, ...this.#ancestorsOf(draft).filter(has)].some((one) => this.#ruleOf(one, column) !== undefined);
   }
 
   /** Which rows are there must not depend on what is masked. */
@@ -129,6 +133,13 @@ class Closure {
       const code = this.#check(policy.sql, 'expression', draft.details);
       const reason = code.ok ? this.#usesMasked(draft, code) : code.reason;
       if (reason !== undefined) draft.refused = `its row security policy ${policy.name} is not proven: ${reason}`;
+    }
+    for (const parent of this.#ancestorsOf(draft)) {
+      // Which rows stand in a part is told by the key.
+      const key = parent.details.partitionKey?.find((name) => name === '*' || parent.masks.has(name) || parent.hidden.has(name));
+      if (key === undefined || parent.masks.size === 0) continue;
+      draft.refused ??= `its rows are those of ${nameOf(parent)} with certain values of a masked column`;
+      draft.hint ??= `Read ${nameOf(parent)}.`;
     }
     if (draft.relation.kind === 'foreign' && !this.#isDeclared(draft)) {
       draft.refused ??= 'it is a table of another server';

@@ -6,15 +6,17 @@ import type { Edit } from './masked.ts';
 /** Severity, SQLSTATE, message, position, and names of objects: fields of section 54.8 that quote no values of rows. */
 const shownFields = new Set(['S', 'V', 'C', 'M', 'P', 's', 't', 'c', 'd', 'n']);
 /** Classes and codes whose messages hold names of objects and nothing of a row. */
-const namesOnly = /^(?:00|01|02|03|08|0A|0B|0L|0P|25|26|28|2B|2D|34|3B|3D|3F|40|42|53|54|55|57|58)|^(?:21000|23502|23503|23505|23514|23P01|22P05|F0)/;
+const namesOnly = /^(?:03|08|0A|0B|0L|0P|25|26|28|2B|2D|34|3B|3D|3F|40|42|53|54|55|57|58)|^(?:21000|23502|23503|23505|23514|23P01|22P05|F0)/;
 
 const shownStatus = new Set([
   'client_encoding', 'DateStyle', 'integer_datetimes', 'IntervalStyle', 'in_hot_standby', 'default_transaction_read_only', 'scram_iterations', 'search_path',
   'server_encoding', 'server_version', 'session_authorization', 'standard_conforming_strings', 'TimeZone', 'application_name', 'is_superuser',
 ]);
 
-export function isShownStatus(name: string): boolean {
-  return shownStatus.has(name);
+/** Undefined for a setting that is not shown. Who stands behind the relay is not told. */
+export function showStatus(name: string, value: string): string | undefined {
+  if (name === 'is_superuser') return 'off';
+  return shownStatus.has(name) ? value : undefined;
 }
 
 /** What the server has run in place of a text. */

@@ -5,24 +5,21 @@ import { shownSettings } from './lists.ts';
 import type { Found } from './relations.ts';
 import { Refusal } from './refusal.ts';
 import { listOf, locationOf, namesOf, nodeOf, type Node } from './tree.ts';
-import type { MaskPlan } from './plan.ts';
 
 export type SpliceOptions = {
   readonly bytes: Buffer;
   readonly tokens: Tokens;
-  readonly plan: MaskPlan;
-  readonly expandView: (definition: string) => string;
 };
 
-/** Undefined for one that is read as it is. `sample`: the TABLESAMPLE behind it, which moves inside. */
-export function spliceRelation(found: Found, node: Node, sample: Node | undefined, options: SpliceOptions): Change | undefined {
+/** Undefined for one that is read as it is. `sample`: the TABLESAMPLE behind it, which moves inside; `view`: its definition with masks. */
+export function spliceRelation(found: Found, node: Node, { sample, view }: { sample: Node | undefined; view: string | undefined }, options: SpliceOptions): Change | undefined {
   const { tokens, bytes } = options;
   const at = locationOf(node);
   if (at === undefined) throw new Refusal('syntax', `${found.name} cannot be replaced where it stands`, 'Write it as SELECT … FROM.');
   const isOnly = node['inh'] !== true;
   const sampleText = sample === undefined ? undefined : sampleRange(sample, tokens);
   const inside = sampleText === undefined ? '' : ` ${bytes.subarray(sampleText.start, sampleText.end).toString('utf8')}`;
-  const leaf = leafOf(found, isOnly, inside, options);
+  const leaf = leafOf(found, isOnly, inside, view);
   if (leaf === undefined) return undefined;
   const place = placeOf(node, at, isOnly, tokens);
   const alias = node['alias'] as Node | undefined;
@@ -34,7 +31,7 @@ export function spliceRelation(found: Found, node: Node, sample: Node | undefine
   return { start: place.start, end: sampleText.end, text: `${text}${between}` };
 }
 
-export function leafOf(found: Found, isOnly: boolean, sample: string, { plan, expandView }: SpliceOptions): string | undefined {
+export function leafOf(found: Found, isOnly: boolean, sample: string, view: string | undefined): string | undefined {
   if (found.name === 'pg_settings' && found.planned === undefined) return settingsLeaf();
   const { planned } = found;
   if (planned?.access === 'masked') {
@@ -44,9 +41,9 @@ export function leafOf(found: Found, isOnly: boolean, sample: string, { plan, ex
   }
   if (planned?.access !== 'view') return undefined;
   if (sample !== '') throw new Refusal('relation', `${found.schema}.${found.name} is a view, which has no rows to sample`, 'Sample its tables.');
-  void plan;
   // Nothing is pushed into a view that its owner has made a barrier.
-  return `${expandView(planned.definition)}${planned.isBarrier ? ' OFFSET 0' : ''}`;
+  if (view === undefined) return undefined;
+  return `${view}${planned.isBarrier ? ' OFFSET 0' : ''}`;
 }
 
 function settingsLeaf(): string {

@@ -175,7 +175,7 @@ export class StatementWalk {
     let last = tokens.endOfName(first, 1 + Number(relation['schemaname'] !== undefined) + Number(relation['catalogname'] !== undefined));
     if (tokens.word(last + 1) === '(' && columns.length > 0) last = tokens.closing(last + 1);
     const list = columns.length === 0 ? '*' : columns.map(quoteName).join(', ');
-    const leaf = leafOf(found, !isPartitioned, '', this.#options) ?? '';
+    const leaf = leafOf(found, !isPartitioned, '', undefined) ?? '';
     this.edits.push({ start: tokens.start(first), end: tokens.end(last), text: `(SELECT ${list} FROM (${leaf}) AS ${quoteName(found.name)})` });
     for (const one of found.masked ?? []) this.masked.set(one.column, one);
   }

@@ -17,13 +17,16 @@ import { kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.
 /** Names of WITH queries, innermost first. */
 export type Scope = { readonly name: string; readonly outer: Scope | undefined };
 
+/** A view's definition with masks inside, and what was masked in it. */
+export type ExpandedView = { readonly sql: string; readonly columns: readonly MaskedColumn[] };
+
 export type WalkOptions = {
   readonly bytes: Buffer;
   readonly tokens: Tokens;
   readonly names: SessionNames;
   readonly plan: MaskPlan;
   /** Masked text of a view's definition; fails as the walk does. */
-  readonly expandView: (definition: string) => string;
+  readonly expandView: (definition: string) => ExpandedView;
   /** Stored code may ask for any setting by its name. */
   readonly isStored: boolean;
   /** People approve the statement. */
@@ -210,10 +213,11 @@ export class Walk {
     const found = findRelation(node, this.options);
     if (found.id !== undefined) this.reads.add(found.id);
     this.sources.addRelation(found, node);
-    const edit = spliceRelation(found, node, sample, this.options);
+    const view = found.planned?.access === 'view' ? this.options.expandView(found.planned.definition) : undefined;
+    const edit = spliceRelation(found, node, { sample, view: view?.sql }, this.options);
     if (edit === undefined) return;
     this.edits.push(edit);
-    for (const one of found.masked ?? []) this.masked.set(one.column, one);
+    for (const one of view?.columns ?? found.masked ?? []) this.masked.set(one.column, one);
   }
 
   #sample(node: Node, scope: Scope | undefined): void {

@@ -28,13 +28,14 @@ type Relations = Map<string, Draft<RelationDetails>>;
 
 async function loadRelations(connection: SideConnection): Promise<Relations> {
   const relations: Relations = new Map();
-  await connection.each(queries.relations, ([id, definition, isBarrier, key, isOwned]) => {
+  await connection.each(queries.relations, ([id, definition, isBarrier, key, isOwned, partitionKey]) => {
     relations.set(String(id), {
       id: Number(id),
       columns: [],
       ...(text(definition) !== undefined && { definition: String(definition) }),
       ...(isBarrier === 't' && { isBarrier: true as const }),
       ...(text(key) !== undefined && { primaryKey: JSON.parse(String(key)) as string[] }),
+      ...(text(partitionKey) !== undefined && { partitionKey: JSON.parse(String(partitionKey)) as string[] }),
       ...(isOwned === 't' && { isOwned: true as const }),
     });
   });

@@ -18,6 +18,7 @@ import { authenticate, ByteQueue, clientSettings, readStartup, upstreamParameter
 import { Holds } from './holds.ts';
 import { inspect } from './inspect.ts';
 import type { LiveSession, SessionConnection } from './live-session.ts';
+import { showStatus } from '../mask/reports.ts';
 import { maskKeyParameters } from './mask-key.ts';
 import { Masking } from './masking.ts';
 import { Pending, type Run } from './pending.ts';
@@ -162,7 +163,10 @@ export class Connection implements SessionConnection {
     const { pid, key } = session.cancelKeys.issue(cancelTarget, upstream.pid, protocolMinor);
     this.#cancelPid = pid;
     this.#startPumps(upstream, settings, { isReadOnly, pinnedPath });
-    const greeting = [...upstream.parameters].map(([name, value]) => encodeParameterStatus(name, value));
+    const greeting = [...upstream.parameters].flatMap(([name, value]) => {
+      const shown = isMasked ? showStatus(name, value) : value;
+      return shown === undefined ? [] : [encodeParameterStatus(name, shown)];
+    });
     this.#write(Buffer.concat([lastMessage, authenticationOk, ...greeting, encodeBackendKeyData(pid, key), encodeReadyForQuery('I')]));
     // A server that went away while the connection was being recorded has said so before anybody listened.
     if (upstream.socket.destroyed) return this.#onUpstreamClosed();

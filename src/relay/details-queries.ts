@@ -46,7 +46,9 @@ export const relations = `select c.oid, case when c.relkind in ('v', 'm') then p
     c.reloptions @> array['security_barrier=true'] or c.reloptions @> array['security_barrier=on'] or c.reloptions @> array['security_barrier'],
     (select json_agg(a.attname) from pg_constraint k join pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
       where k.conrelid = c.oid and k.contype = 'p' and not k.condeferrable),
-    pg_has_role(c.relowner, 'member')
+    pg_has_role(c.relowner, 'member'),
+    (select json_agg(coalesce(a.attname, '*')) from pg_partitioned_table p cross join lateral unnest(p.partattrs::int2[]) k (attnum)
+      left join pg_attribute a on a.attrelid = p.partrelid and a.attnum = k.attnum and k.attnum > 0 where p.partrelid = c.oid)
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p', 'v', 'm', 'f') and ${own}`;
 

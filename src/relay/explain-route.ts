@@ -1,10 +1,12 @@
 /** POST /v1/policy/explain: what policy would say to a text, with the names of the target's own catalog. Nothing is run. */
 import type { Context, Hono } from 'hono';
-import { ExplainRequest } from '../api/policy-api.ts';
+import { ExplainRequest, type ExplainAnswer } from '../api/policy-api.ts';
 import { GateError } from '../errors/errors.ts';
+import type { Masked } from '../mask/masked.ts';
 import { isAdministrator, isAuditor, rolesFor } from '../policy/decide.ts';
 import { examineParsed } from '../policy/examined.ts';
 import { answer, explainedPrincipal } from '../policy/explain.ts';
+import { hasMasks, maskRulesFor } from '../policy/masks.ts';
 import { grammarFor, newestGrammar } from '../sql/parser.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
@@ -33,12 +35,26 @@ export function addExplainRoute(app: Hono, { config, callers, policies, services
       throw new GateError('target-unknown', `there is no target "${name}", or none of your groups may reach it`);
     }
     const watch = services.catalogOf(target);
+    if (hasMasks(policy, name)) watch.wantDetails();
     const use = watch.use();
     await use.ready.finally(() => use.release());
     const grammar = watch.serverMajor === undefined ? newestGrammar : grammarFor(watch.serverMajor);
     const examined = examineParsed(await services.parser.parse(sql, grammar), { catalog: watch.current, path: watch.defaultSearchPath });
     const { description } = target;
     const facts = { name, ...(description !== undefined && { description }) };
-    return context.json(answer({ policy, principal, target: facts, role, examined, now }));
+    const answered = answer({ policy, principal, target: facts, role, examined, now });
+    const rules = maskRulesFor(policy, { target: name, role: answered.role, principal, now });
+    if (rules.rules.length === 0 || watch.current?.data.details === undefined) return context.json(answered);
+    const prepared = await services.maskPlans.planFor(watch.current, grammar, rules);
+    if (prepared.plan.level === 'display') return context.json({ ...answered, masks: { level: 'display', columns: [] } });
+    const names = { catalog: watch.current, path: watch.defaultSearchPath ?? [] };
+    const masked = await prepared.mask({ sql, parameterTypes: [], names, isHeld: answered.decision.effect === 'hold' });
+    return context.json({ ...answered, masks: { level: prepared.plan.level, ...explained(masked) } });
   });
+}
+
+function explained(masked: Masked): Pick<NonNullable<ExplainAnswer['masks']>, 'columns' | 'sent' | 'refusal'> {
+  if (masked.ok) return { columns: [...masked.columns], sent: masked.sql };
+  const { rule, reason, hint } = masked;
+  return { columns: [], refusal: { rule, reason, hint } };
 }

@@ -3,9 +3,9 @@ import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { decodeRowDescription, guardColumns, type ResultColumn } from '../mask/guard.ts';
 import type { DetectorKind, Mask, MaskPlan, MaskRules } from '../mask/plan.ts';
-import { isShownStatus, showReport } from '../mask/reports.ts';
+import { showStatus, showReport } from '../mask/reports.ts';
 import { ResultRows } from '../mask/result-rows.ts';
-import { decodeParameterStatus } from '../pgwire/backend.ts';
+import { decodeParameterStatus, encodeParameterStatus } from '../pgwire/backend.ts';
 import type { Sent } from './masking.ts';
 
 export type ResultGateOptions = {
@@ -79,7 +79,10 @@ export class ResultGate {
 
   /** Undefined for one that is not shown. */
   parameterStatus(bytes: Buffer): Buffer | undefined {
-    return isShownStatus(decodeParameterStatus(bytes).name) ? bytes : undefined;
+    const { name, value } = decodeParameterStatus(bytes);
+    const shown = showStatus(name, value);
+    if (shown === undefined) return undefined;
+    return shown === value ? bytes : encodeParameterStatus(name, shown);
   }
 
   /** Puts on record what detectors have found in the answers to a statement. */

@@ -49,6 +49,8 @@ export type RelationDetails = {
   readonly isBarrier?: true;
   /** Columns of the primary key where it is not deferrable. */
   readonly primaryKey?: readonly string[];
+  /** Of a partitioned table: columns of its key; "*" where an expression is part of it. */
+  readonly partitionKey?: readonly string[];
   readonly checks?: readonly StoredExpression[];
   /** Of indexes: their expressions and predicates. */
   readonly indexExpressions?: readonly StoredExpression[];

@@ -13,11 +13,11 @@ targets:
       rules:
         - { name: cards, columns: ["*.customers.card"], mask: { partial: { last: 4 } }, exempt: [{ groups: [dba], reason: operations, until: 2099-12-31 }] }
         - { name: contact, tags: [contact], mask: email, exempt: [{ groups: [dba], reason: operations, until: 2099-12-31 }] }
-        - { name: pins, columns: [public.customers.pin, public.people.pin], mask: "null", exempt: [{ groups: [dba], reason: operations, until: 2099-12-31 }] }
+        - { name: pins, columns: [public.customers.pin, public.people.pin, public.ledger.pin], mask: "null", exempt: [{ groups: [dba], reason: operations, until: 2099-12-31 }] }
         - { name: born, columns: [public.customers.born], mask: { bucket: { unit: year } }, exempt: [{ groups: [dba], reason: operations, until: 2099-12-31 }] }
         - { name: tax, columns: [public.customers.tax], mask: hash, exempt: [{ groups: [dba], reason: operations, until: 2099-12-31 }] }
         - { name: declared, columns: [public.declared.id, public.declared.name], mask: clear }
-        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.balance, public.people.id], mask: clear }
+        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.balance, public.people.id, public.ledger.amount], mask: clear }
     roles:
       engineer: { groups: [engineering], allow: [read, write, schema, admin, unknown], maxDuration: 8h }
       dba: { groups: [dba], allow: [read, write, schema, admin, unknown], maxDuration: 8h }
@@ -39,6 +39,9 @@ insert into staff values (1, 77, 'b');
 create view cards as select id, card as cc, 'c:' || card as label from customers;
 create view declared as select id, name, card from customers;
 create materialized view copies as select id, card from customers;
+create table ledger (pin int, amount int) partition by range (pin);
+create table ledger_low partition of ledger for values from (0) to (5000);
+insert into ledger values (1234, 10);
 create function card_of(int) returns text language sql stable as 'select card from customers where id = $1';
 create function card_text(customers) returns text language sql immutable as 'select $1.card';
 create function upper(int) returns text language sql stable as 'select card from customers limit 1';
@@ -96,6 +99,8 @@ describe('what is read', () => {
     ['select max(card) as x from only customers tablesample bernoulli (100)', '************4444'],
     ['select pin as x from people', null],
     ['select pin as x from staff', null],
+    ["select pg_sleep(0.01)::text as x", ''],
+    ['select amount as x from ledger', 10],
     ['select upper(name) as x from customers where id = 1', 'ANN'],
     ["select 'x' as x from customers c join orders o on o.customer_id = c.id group by c.id limit 1", 'x'],
     ["select c.name || count(*) as x from customers c join orders o on o.customer_id = c.id group by c.id order by c.id limit 1", 'Ann10'],
@@ -129,7 +134,10 @@ describe('what is refused, by its element', () => {
     ['select (c).card_text from customers c', 'masks/function', 'card_text'],
     ['select upper(1)', undefined, ''],
     ['select * from copies', 'masks/relation', 'copies'],
+    ['select pg_sleep(pin) from customers', 'masks/function', 'pg_sleep'],
     ['select * from pg_stats', 'masks/relation', 'pg_stats'],
+    ['select count(*) from ledger_low', 'masks/relation', 'ledger_low'],
+    ['insert into orders (id, status) select 98, cc from cards', 'masks/write', 'masks'],
     ['select * from pg_stat_activity', 'masks/relation', 'pg_stat_activity'],
     ['select notes from customers', 'masks/column', 'notes'],
     ['select c.tail from customers c', 'masks/column', 'tail'],
@@ -203,6 +211,15 @@ test('the record says what was masked, by which rule, and what was sent', async 
   expect(statement?.masked).toContainEqual({ column: 'public.customers.card', rule: 'prod-db/masks/cards', kind: 'partial' });
   expect(statement?.sent).toContain('"public"."customers"');
   expect(statement?.sent).not.toMatch(/[0-9a-f]{64}/);
+});
+
+test('an explanation says what would be masked and sent, or refused', async () => {
+  const relay = await fixture.clientFor('engineer');
+  const answer = await relay.explain({ target: 'prod-db', role: 'engineer', sql: 'select card from customers' });
+  expect(answer.masks).toMatchObject({ level: 'proven', sent: expect.stringContaining('"public"."customers"') as string });
+  expect(answer.masks?.columns).toContainEqual({ column: 'public.customers.card', rule: 'prod-db/masks/cards', kind: 'partial' });
+  const refused = await relay.explain({ target: 'prod-db', role: 'engineer', sql: 'select * from pg_stats' });
+  expect(refused.masks?.refusal?.rule).toBe('masks/relation');
 });
 
 test('who is exempt sees the values, on any statement', async () => {

@@ -75,7 +75,7 @@ async function askFile(flags: Flags, { sql, groups, policy: file }: { sql: strin
   return answer({ policy, principal, target: { name: flags.target }, role: flags.role, examined: examine(sql, names), now: new Date() });
 }
 
-export function formatAnswer({ decision, statements, principal, target, role, policy }: ExplainAnswer): string {
+export function formatAnswer({ decision, statements, principal, target, role, policy, masks }: ExplainAnswer): string {
   const who = `${principal.name} (${principal.groups.join(', ') || 'no groups'}) as ${role} on ${target}`;
   const lines = [row('who', who), row('policy', policy.slice(0, 12)), ...verdictLines(decision)];
   for (const [index, { facts, decision: own }] of statements.entries()) {
@@ -89,7 +89,15 @@ export function formatAnswer({ decision, statements, principal, target, role, po
     if (marks.some(Boolean)) lines.push(row('  also', marks.filter(Boolean).join(', ')));
     lines.push(...verdictLines(own).map((line) => `  ${line}`));
   }
+  if (masks !== undefined) lines.push('', ...maskLines(masks));
   return `${lines.join('\n')}\n`;
+}
+
+function maskLines({ level, columns, sent, refusal }: NonNullable<ExplainAnswer['masks']>): string[] {
+  const lines = [row('masks', level), ...columns.map(({ column, rule, kind }) => row('  masked', `${column}: ${kind} (rule ${rule})`))];
+  if (refusal !== undefined) lines.push(row('  refused', `${refusal.reason} (rule ${refusal.rule})`), row('  hint', refusal.hint));
+  if (sent !== undefined) lines.push(row('  sent', sent));
+  return lines;
 }
 
 function verdictLines({ effect, rule, reason, approval, rowsMax, statementTimeoutMs }: ExplainAnswer['decision']): string[] {
