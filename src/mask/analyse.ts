@@ -1,9 +1,9 @@
 /** Decides on a masked principal's text node by node: admitted whole, with masks spliced in, or refused. Pure and total. */
-import type { Catalog } from '../sql/catalog.ts';
+import { firstUserId, type Catalog } from '../sql/catalog.ts';
 import type { RelationDetails } from '../sql/catalog-details.ts';
 import type { Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
-import { applyEdits, sortEdits, Tokens } from './edits.ts';
+import { applyEdits, charactersIn, sortEdits, Tokens } from './edits.ts';
 import type { Masked } from './masked.ts';
 import type { MaskPlan } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
@@ -52,7 +52,7 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
   for (const type of text.parameterTypes) checkParameterType(type, plan);
   const expandView = (definition: string) => {
     if (depth >= viewDepthMax) throw new Refusal('relation', 'views are nested too deeply', 'Read its tables.');
-    const inner = definition.replace(/;\s*$/, '');
+    const inner = asDefinition(definition);
     const parsed = parse(inner);
     if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
     return mask({ ...text, sql: inner, syntax: parsed, names: { ...names, path: [] }, parameterTypes: [] }, depth + 1);
@@ -75,17 +75,20 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
   return { ok: true, sql: out, edits, columns: [...walk.masked.values()], stored: walk.stored, isWrite: walk.isWrite };
 }
 
+/** pg_get_viewdef ends it as a statement. */
+export function asDefinition(definition: string): string {
+  return definition.replace(/;\s*$/, '');
+}
+
 /** Values of a type are read by its input function, and by the checks of a domain. */
 function checkParameterType(type: number, plan: MaskPlan): void {
-  const firstUserType = 16384;
-  if (type === 0 || (type > 0 && type < firstUserType)) return;
+  if (type >= 0 && type < firstUserId) return;
   const problem = plan.typeProblem(type);
   if (problem !== undefined) throw new Refusal('type', `the type of a parameter (${type}) is not known to be safe: ${problem}`, 'Declare it as text.');
 }
 
 function refusal({ element, message, hint, at }: Refusal, sql: string): Masked {
-  // Characters of the text before the byte: UTF-8 continues with bytes of the form 10xxxxxx.
-  const before = at === undefined ? undefined : Buffer.from(sql, 'utf8').subarray(0, at).filter((byte) => (byte & 0xc0) !== 0x80).length;
+  const before = at === undefined ? undefined : charactersIn(Buffer.from(sql, 'utf8').subarray(0, at));
   return { ok: false, rule: `masks/${element}`, reason: message, hint, ...(before !== undefined && { position: before + 1 }) };
 }
 

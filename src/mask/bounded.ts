@@ -2,8 +2,7 @@
 import type { CatalogKey } from '../sql/catalog.ts';
 import { constantOf, listOf, nodeOf, stringOf } from './tree.ts';
 
-/** An AND-term of the WHERE fixes a unique column of the table itself, without a mask, to constants. */
-/** `alias`: of the table; where others stand beside it, its columns must be named with it. */
+/** An AND-term fixes a unique column to constants. `alias`: of the table; where others stand beside it, its columns must be named with it. */
 export function isBounded(where: unknown, keys: readonly CatalogKey[], alias: { readonly name: string; readonly isAlone: boolean }): boolean {
   const fixed = new Set(andTerms(where).flatMap((term) => fixedColumn(term, alias) ?? []));
   return keys.some((key) => key.length > 0 && key.every(({ name }) => fixed.has(name)));

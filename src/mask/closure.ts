@@ -2,8 +2,8 @@
 import type { Catalog, CatalogRelation } from '../sql/catalog.ts';
 import type { ColumnDetails, RelationDetails } from '../sql/catalog-details.ts';
 import type { Syntax } from '../sql/parser.ts';
-import { checkStored, type StoredCode } from './analyse.ts';
-import { isMasked, nameOf, type Draft } from './draft.ts';
+import { asDefinition, checkStored, type StoredCode } from './analyse.ts';
+import { isMasked, isRaw, nameOf, type Draft } from './draft.ts';
 import { maskExpression } from './expressions.ts';
 import { rawColumnKey, type MaskPlan, type MaskRule, type MaskRules, type PlannedColumn, type PlannedRelation } from './plan.ts';
 import { typeProblems } from './type-problems.ts';
@@ -30,12 +30,8 @@ export function storedTexts(catalog: Catalog): readonly string[] {
   return [...new Set([...[...expressions, ...checks].map(asQuery), ...relations.flatMap(({ definition }) => (definition === undefined ? [] : [asDefinition(definition)]))])];
 }
 
-export function asQuery(expression: string): string {
+function asQuery(expression: string): string {
   return `SELECT ${expression}`;
-}
-
-export function asDefinition(definition: string): string {
-  return definition.replace(/;\s*$/, '');
 }
 
 /** `problems`: what an operator should know, a line each: masks that fit no type, rules that cover nothing, views that are refused. */
@@ -105,9 +101,9 @@ class Closure {
     for (let isChanged = true; isChanged; ) {
       isChanged = false;
       for (const column of draft.details.columns) {
-        if (column.generated === undefined || draft.hidden.has(column.name) || draft.masks.has(column.name)) continue;
+        if (column.generated === undefined || isRaw(draft, column.name)) continue;
         const code = this.#check(column.generated, 'expression', draft.details);
-        const isTainted = !code.ok || code.isWholeRow || code.columns.some((name) => draft.masks.has(name) || draft.hidden.has(name));
+        const isTainted = !code.ok || code.isWholeRow || code.columns.some((name) => isRaw(draft, name));
         if (!isTainted || this.#ruleOf(draft, column.name, true) !== undefined) continue;
         draft.hidden.add(column.name);
         isChanged = true;
@@ -136,7 +132,7 @@ class Closure {
     }
     for (const parent of this.#ancestorsOf(draft)) {
       // Which rows stand in a part is told by the key.
-      const key = parent.details.partitionKey?.find((name) => name === '*' || parent.masks.has(name) || parent.hidden.has(name));
+      const key = parent.details.partitionKey?.find((name) => name === '*' || isRaw(parent, name));
       if (key === undefined || parent.masks.size === 0) continue;
       draft.refused ??= `its rows are those of ${nameOf(parent)} with certain values of a masked column`;
       draft.hint ??= `Read ${nameOf(parent)}.`;
@@ -147,10 +143,10 @@ class Closure {
     }
   }
 
-  #usesMasked({ masks, hidden }: Draft, code: Extract<StoredCode, { ok: true }>): string | undefined {
-    if (masks.size === 0) return undefined;
+  #usesMasked(draft: Draft, code: Extract<StoredCode, { ok: true }>): string | undefined {
+    if (draft.masks.size === 0) return undefined;
     if (code.isWholeRow) return 'it uses the whole row';
-    const used = code.columns.find((name) => masks.has(name) || hidden.has(name));
+    const used = code.columns.find((name) => isRaw(draft, name));
     return used === undefined ? undefined : `it uses the column ${used}, which has a mask`;
   }
 
@@ -225,10 +221,10 @@ class Closure {
       serverMajor: details?.serverMajor ?? 0,
       trusts: rules.trusts,
       images: [...new Map(images.map((image) => [image.source, image])).values()],
-      rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => [...rawNumbers(draft)].map((number) => rawColumnKey(draft.relation.id, number)))),
+      rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => rawNumbers(draft).map((number) => rawColumnKey(draft.relation.id, number)))),
       relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
       typeProblem: (id) => problems.get(id) ?? (problems.has(id) ? undefined : 'it is not known'),
-      writeProblem: (id, event, columns) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts }, { id, event, columns }),
+      writeProblem: (id, event, columns) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, types: problems }, { id, event, columns }),
       ...(casts.length > 0 && {
         problem: { reason: `the cast ${casts[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop the cast, or give a role without masks.' },
       }),
@@ -260,7 +256,7 @@ class Closure {
       const draft = this.#drafts.get(id);
       if (draft === undefined || (one.access !== 'masked' && one.access !== 'view')) return true;
       if (draft.details.isOwned === true) return false;
-      const raw = one.access === 'view' ? draft.details.columns : draft.details.columns.filter(({ name }) => draft.masks.has(name) || draft.hidden.has(name));
+      const raw = one.access === 'view' ? draft.details.columns : draft.details.columns.filter(({ name }) => isRaw(draft, name));
       return raw.every(({ isUnreadable }) => isUnreadable === true);
     });
   }
@@ -287,8 +283,8 @@ function spread(from: Draft, to: Draft): boolean {
   return isChanged;
 }
 
-function rawNumbers({ details, masks, hidden }: Draft): number[] {
-  return details.columns.filter(({ name }) => masks.has(name) || hidden.has(name)).map(({ number }) => number);
+function rawNumbers(draft: Draft): number[] {
+  return draft.details.columns.filter(({ name }) => isRaw(draft, name)).map(({ number }) => number);
 }
 
 function plainRefusal(relation: CatalogRelation | undefined): PlannedRelation | undefined {

@@ -3,6 +3,7 @@ import { findCards } from './detect-card.ts';
 import { findIbans } from './detect-iban.ts';
 import { findEmails, findPhones, findSocialNumbers } from './detect-contact.ts';
 import { findSecrets } from './detect-secret.ts';
+import { redacted, stars } from './expressions.ts';
 import type { Found } from './found.ts';
 import type { DetectorKind } from './plan.ts';
 
@@ -72,7 +73,7 @@ export function maskSpans(text: string, spans: readonly Span[], cover: Cover = '
 }
 
 function shown(found: string, kind: DetectorKind): string {
-  return kind === 'card' ? `************${found.slice(-4)}` : '[redacted]';
+  return kind === 'card' ? `${stars}${found.slice(-4)}` : redacted;
 }
 
 function sameLength(found: string, kind: DetectorKind): string {

@@ -1,7 +1,7 @@
 /** What stands in the way of masking a database surely: findings, the level with its reasons, and SQL that would raise it. Pure. */
 import type { Catalog } from '../sql/catalog.ts';
 import type { ColumnDetails, RelationDetails } from '../sql/catalog-details.ts';
-import { quoteName } from './edits.ts';
+import { quoteName } from '../sql/names.ts';
 import { hashKeySettings } from './expressions.ts';
 import { rawColumnKey, type DetectorKind, type MaskLevel, type MaskPlan, type PlannedRelation } from './plan.ts';
 

@@ -20,6 +20,11 @@ export function isMasked({ masks, hidden }: Draft): boolean {
   return masks.size > 0 || hidden.size > 0;
 }
 
+/** Whether nobody with masks may see the column as it is. */
+export function isRaw({ masks, hidden }: Draft, column: string): boolean {
+  return masks.has(column) || hidden.has(column);
+}
+
 export function nameOf({ relation }: Draft): string {
   return `${relation.schema}.${relation.name}`;
 }

@@ -50,12 +50,19 @@ export class Tokens {
   }
 }
 
+/** Of UTF-8, which continues characters with bytes of the form 10xxxxxx. */
+export function charactersIn(bytes: Buffer): number {
+  let count = 0;
+  for (const byte of bytes) if ((byte & 0xc0) !== 0x80) count += 1;
+  return count;
+}
+
 /** An edit before its characters are counted. */
 export type Change = Omit<Edit, 'characters'>;
 
 /** In the order of the text. Fails where two of them overlap. */
 export function sortEdits(bytes: Buffer, changes: readonly Change[]): Edit[] {
-  const counted = changes.map((change): Edit => ({ ...change, characters: bytes.subarray(change.start, change.end).filter((byte) => (byte & 0xc0) !== 0x80).length }));
+  const counted = changes.map((change): Edit => ({ ...change, characters: charactersIn(bytes.subarray(change.start, change.end)) }));
   const sorted = counted.toSorted((left, right) => left.start - right.start || left.end - right.end);
   for (const [index, { start }] of sorted.entries()) {
     if (index > 0 && start < (sorted[index - 1] as Edit).end) throw new Refusal('syntax', 'the statement cannot be rewritten safely', 'Write it in plainer words.', start);
@@ -82,8 +89,4 @@ export function rangesOf(edits: readonly Edit[]): { readonly start: number; read
     shift += length - (end - start);
     return range;
   });
-}
-
-export function quoteName(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }

@@ -1,6 +1,6 @@
 /** From a mask and a column to the SQL that stands in its place: total, of the same type, and its image where it can be told. */
 import type { ColumnDetails } from '../sql/catalog-details.ts';
-import { quoteName } from './edits.ts';
+import { quoteName } from '../sql/names.ts';
 import type { Mask } from './plan.ts';
 
 /** `problem`: the mask does not fit the type; the column is then shown as NULL, and people are told. */
@@ -10,9 +10,9 @@ export type MaskExpression = { readonly sql: string; readonly image?: RegExp; re
 export const hashKeySettings = { inner: 'gate.mask_inner', outer: 'gate.mask_outer' } as const;
 
 /** What a hash begins with, so that people and the relay know it for one. */
-const hashPrefix = 'gm_';
-const redacted = '[redacted]';
-const stars = '************';
+export const hashPrefix = 'gm_';
+export const redacted = '[redacted]';
+export const stars = '************';
 
 /** The column stands in the expression quoted and without a qualifier. A column that the relay's role may not read is NULL. */
 export function maskExpression(column: ColumnDetails, mask: Mask): MaskExpression {

@@ -1,6 +1,7 @@
 /** Calls of functions: the server's own that are on the list, those of extensions that only compute, and those that policy trusts. */
 import type { SessionNames } from '../sql/session-names.ts';
-import { quoteName, type Tokens, type Change } from './edits.ts';
+import { quoteName } from '../sql/names.ts';
+import type { Change, Tokens } from './edits.ts';
 import { fixedSettings, freeSettings, shownSettings } from './lists.ts';
 
 import type { MaskPlan } from './plan.ts';

@@ -1,8 +1,8 @@
 /** GROUP BY the key of a table: the server knows that the other columns follow from it, but not of a sub-select. They are written out. */
-import { quoteName, type Tokens, type Change } from './edits.ts';
+import { quoteName } from '../sql/names.ts';
+import type { Change, Tokens } from './edits.ts';
 import { isStar, type Source } from './columns.ts';
 import { incomparableTypes } from './lists.ts';
-
 import { listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
 
 export function groupByKeys(select: Node, sources: readonly Source[], { tokens }: { readonly tokens: Tokens }): readonly Change[] {

@@ -19,8 +19,8 @@ export function checkOperator(name: unknown, { names }: Look, at: number | undef
   throw new Refusal('operator', `the operator ${symbol} could be ${unknown.schema}.${unknown.name}, which runs code of the database's own`, `Write OPERATOR(pg_catalog.${symbol}).`, at);
 }
 
-/** Operators that a node uses without naming them, or in a field of its own. */
-export function implicitOperators(kind: string, node: Node): readonly unknown[] {
+/** Operators that a node names, or uses without naming them. */
+export function operatorsOf(kind: string, node: Node): readonly unknown[] {
   const plain = (...symbols: string[]) => symbols.map((symbol) => [{ String: { sval: symbol } }]);
   switch (kind) {
     case 'A_Expr':
@@ -47,6 +47,13 @@ export function implicitOperators(kind: string, node: Node): readonly unknown[] 
       }
     case 'CaseExpr':
       return node['arg'] === undefined ? [] : plain('=');
+    case 'JoinExpr':
+      return node['usingClause'] === undefined && node['isNatural'] !== true ? [] : plain('=');
+    case 'SortBy':
+      return listOf(node['useOp']).length === 0 ? [] : [node['useOp']];
+    case 'SubLink':
+      if (node['operName'] !== undefined) return [node['operName']];
+      return node['testexpr'] === undefined ? [] : plain('=');
     default:
       return [];
   }

@@ -38,7 +38,7 @@ export function findRelation(node: Node, look: Look): Found {
   const planned = look.plan.relation(first.id);
   if (planned === undefined) throw unknownRelation(`${first.schema}.${name}`, at);
   if (planned.access === 'refused') throw new Refusal('relation', `${first.schema}.${name} cannot be read with masks: ${planned.reason}`, planned.hint ?? askForRole, at);
-  const details = look.names.catalog?.data.details?.relations.find(({ id }) => id === first.id);
+  const details = look.names.catalog?.detailsOf(first.id);
   const found = { id: first.id, schema: first.schema, name, planned, ...(details && { details }) };
   if (planned.access !== 'masked') return { ...found, columns: details?.columns.map((column) => column.name) ?? [], hidden: [] };
   const masked = planned.columns.flatMap((column) =>

@@ -1,6 +1,7 @@
 /** Errors, notices and settings as a client with masks may hear of them: without what could quote a row, positions in the client's own text. */
 import { encodeMessage } from '../pgwire/bytes.ts';
 import { decodeReport } from '../pgwire/backend.ts';
+import { charactersIn } from './edits.ts';
 import type { Edit } from './masked.ts';
 
 /** Severity, SQLSTATE, message, position, and names of objects: fields of section 54.8 that quote no values of rows. */
@@ -53,10 +54,10 @@ export function mapPosition(position: number, { sql, edits }: Pick<Rewritten, 's
     const length = Buffer.byteLength(edit.text);
     const start = edit.start - removed + added;
     if (at < start) break;
-    if (at < start + length) return charactersOf(sent.subarray(0, start)) - charactersAdded + charactersRemoved + 1;
+    if (at < start + length) return charactersIn(sent.subarray(0, start)) - charactersAdded + charactersRemoved + 1;
     removed += edit.end - edit.start;
     added += length;
-    charactersAdded += charactersOf(Buffer.from(edit.text, 'utf8'));
+    charactersAdded += charactersIn(Buffer.from(edit.text, 'utf8'));
     charactersRemoved += edit.characters;
   }
   return position - charactersAdded + charactersRemoved;
@@ -69,10 +70,4 @@ function byteOf(bytes: Buffer, characters: number): number {
     while (at < bytes.length && ((bytes[at] as number) & 0xc0) === 0x80) at += 1;
   }
   return at;
-}
-
-function charactersOf(bytes: Buffer): number {
-  let count = 0;
-  for (const byte of bytes) if ((byte & 0xc0) !== 0x80) count += 1;
-  return count;
 }

@@ -1,5 +1,6 @@
 /** Masks as the level `display` applies them: to a value of a result, in place of the database. What does not fit is NULL. */
 import { createHmac } from 'node:crypto';
+import { hashPrefix, redacted, stars } from './expressions.ts';
 import type { BucketUnit, Mask } from './plan.ts';
 import { boolType, dateType, floatTypes, isNumberType, jsonbType, jsonType, numericType, textTypes, timestampType, uuidType, wholeNumberBits } from './type-ids.ts';
 
@@ -11,8 +12,6 @@ export type ResultValue = {
   readonly bytes: Buffer;
 };
 
-const stars = '************';
-const redacted = '[redacted]';
 
 /** The same values that mask expressions give in the database, for the types that are common; null for NULL. */
 export function shownValue(mask: Mask, value: ResultValue, key: Buffer): Buffer | null {
@@ -74,7 +73,7 @@ function hashed(type: number, text: string, key: Buffer): string | undefined {
   const bits = type === numericType ? 63 : wholeNumberBits.get(type);
   const plain = type === numericType && text.includes('.') ? text.replace(/0+$/, '').replace(/\.$/, '') : text;
   const hex = createHmac('sha256', key).update(plain, 'utf8').digest('hex');
-  if (textTypes.has(type)) return `gm_${hex.slice(0, 32)}`;
+  if (textTypes.has(type)) return `${hashPrefix}${hex.slice(0, 32)}`;
   if (type === uuidType) return hex.slice(0, 32).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
   return bits === undefined ? undefined : String(BigInt(`0x${hex.slice(0, 16)}`) & (2n ** BigInt(bits) - 1n));
 }

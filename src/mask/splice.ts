@@ -1,5 +1,6 @@
 /** The sub-select that stands in place of a relation with masks, and the edit that puts it there. */
-import { quoteName, type Tokens, type Change } from './edits.ts';
+import { quoteName } from '../sql/names.ts';
+import type { Change, Tokens } from './edits.ts';
 import { shownSettings } from './lists.ts';
 
 import type { Found } from './relations.ts';

@@ -6,7 +6,7 @@ import { checkFunction } from './functions.ts';
 import { groupByKeys } from './group-by.ts';
 import type { MaskedColumn } from './masked.ts';
 import { nodeFields, nodesSince } from './nodes.ts';
-import { checkOperator, checkType, implicitOperators } from './operators.ts';
+import { checkOperator, checkType, operatorsOf } from './operators.ts';
 import type { MaskPlan } from './plan.ts';
 import { andTerms, fixedColumn } from './bounded.ts';
 import { askForRole, Refusal } from './refusal.ts';
@@ -44,12 +44,6 @@ export class Walk {
 
   constructor(options: WalkOptions) {
     this.options = options;
-  }
-
-  /** A SelectStmt at the top of a statement. */
-  statement(select: Node): void {
-    this.visit('SelectStmt', select, undefined);
-    this.finish();
   }
 
   /** What can be judged only when all sources are known. */
@@ -106,13 +100,6 @@ export class Walk {
       case 'A_Indirection':
         this.sources.noteFields(node);
         break;
-      case 'SortBy':
-        if (listOf(node['useOp']).length > 0) checkOperator(node['useOp'], this.options, at);
-        break;
-      case 'SubLink':
-        if (node['operName'] !== undefined) checkOperator(node['operName'], this.options, at);
-        else if (node['testexpr'] !== undefined) checkOperator([{ String: { sval: '=' } }], this.options, at);
-        break;
       case 'RangeFunction': {
         const edit = settingsInstead(node, this.options.tokens);
         if (edit !== undefined) return void this.edits.push(edit);
@@ -127,11 +114,10 @@ export class Walk {
       case 'JoinExpr':
         this.sources.addOther(node['alias'] as Node | undefined);
         this.sources.addOther(node['join_using_alias'] as Node | undefined);
-        if (node['usingClause'] !== undefined || node['isNatural'] === true) checkOperator([{ String: { sval: '=' } }], this.options, at);
         break;
       default:
     }
-    for (const operator of implicitOperators(kind, node)) checkOperator(operator, this.options, at);
+    for (const operator of operatorsOf(kind, node)) checkOperator(operator, this.options, at);
     this.#below(fields, node, scope);
   }
 
@@ -205,7 +191,6 @@ export class Walk {
   #relation(node: Node, scope: Scope | undefined, sample: Node | undefined): void {
     const name = String(node['relname']);
     const alias = node['alias'] as Node | undefined;
-    for (const column of listOf(alias?.['colnames'])) stringOf(column);
     if (node['schemaname'] === undefined && node['catalogname'] === undefined && isInSight(name, scope)) {
       this.sources.addOther(alias ?? { aliasname: name });
       return;
@@ -248,6 +233,6 @@ function isValue(field: string): boolean {
   return ['ival', 'fval', 'boolval', 'sval', 'bsval'].includes(field);
 }
 
-export function unknownNode(what: string, at: number | undefined): Refusal {
+function unknownNode(what: string, at: number | undefined): Refusal {
   return new Refusal('syntax', `${what} is not something that is known to be safe with masks`, 'Write the statement without it.', at);
 }

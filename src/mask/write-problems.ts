@@ -2,8 +2,7 @@
 import { rowEvents, type Catalog } from '../sql/catalog.ts';
 import type { RelationDetails } from '../sql/catalog-details.ts';
 import type { StoredCode } from './analyse.ts';
-import { nameOf, type Draft } from './draft.ts';
-import { typeProblems } from './type-problems.ts';
+import { isMasked, isRaw, nameOf, type Draft } from './draft.ts';
 
 type Event = 'insert' | 'update' | 'delete';
 type Asked = { readonly id: number; readonly event: Event; readonly columns: readonly string[] };
@@ -12,6 +11,8 @@ type Known = {
   readonly drafts: ReadonlyMap<number, Draft>;
   readonly check: (sql: string, relation: RelationDetails | undefined) => StoredCode;
   readonly trusts: ReadonlySet<string>;
+  /** By OID: why values of a type are not safe to make. */
+  readonly types: ReadonlyMap<number, string | undefined>;
 };
 
 /** A sentence about the first thing that is not proven. */
@@ -42,9 +43,8 @@ const nextValue = /^(?:pg_catalog\.)?nextval\('[^']+'::(?:pg_catalog\.)?regclass
 
 function codeProblem(known: Known, draft: Draft, { event, columns }: Asked): string | undefined {
   if (event === 'delete') return undefined;
-  const { check, catalog } = known;
+  const { check, catalog, types } = known;
   const { details } = draft;
-  const types = typeProblems(catalog.data.details?.types ?? [], (sql) => check(sql, undefined));
   const names = new Map((catalog.data.details?.types ?? []).map((type) => [`${type.schema}.${type.name}`, type.id]));
   for (const column of details.columns) {
     const problem = names.has(column.baseType) ? types.get(names.get(column.baseType) ?? 0) : undefined;
@@ -65,8 +65,7 @@ function codeProblem(known: Known, draft: Draft, { event, columns }: Asked): str
   for (const { name, sql, what } of expressions) {
     const code = check(sql, details);
     if (!code.ok) return `its ${what} ${name} is not proven: ${code.reason}`;
-    const isRaw = (column: string) => draft.masks.has(column) || draft.hidden.has(column);
-    const usesRaw = code.columns.some(isRaw) || (code.isWholeRow && (draft.masks.size > 0 || draft.hidden.size > 0));
+    const usesRaw = code.columns.some((column) => isRaw(draft, column)) || (code.isWholeRow && isMasked(draft));
     // Of an inserted row the masked columns are empty; of an updated one they could be found out by changing the others.
     const usesAssigned = event === 'update' && (code.isWholeRow || code.columns.some((column) => columns.includes(column)));
     if (usesRaw && usesAssigned) return `its ${what} ${name} computes with what you write and with a masked column`;

@@ -1,5 +1,6 @@
 /** INSERT, UPDATE and DELETE of a principal with masks: what they may touch, and what comes back from them. */
-import { quoteName, type Change } from './edits.ts';
+import { quoteName } from '../sql/names.ts';
+import type { Change } from './edits.ts';
 import { isBounded } from './bounded.ts';
 import { isStar } from './columns.ts';
 import type { StoredValue } from './masked.ts';
@@ -37,16 +38,29 @@ export function walkWrite(kind: string, node: Node, walk: Walk): StoredValue[] {
   return storedValues(node);
 }
 
+/** What may be seen of a table with masks. */
+function visibleOf({ planned }: Found): readonly PlannedColumn[] {
+  return planned?.access === 'masked' ? planned.columns : [];
+}
+
+/** Whether it is this row of the table, or these few, that the WHERE means. */
+function saysWhichRow(node: Node, found: Found, walk: Walk): boolean {
+  const { relation, fromClause, usingClause } = node;
+  const { alias, relname } = relation as Node;
+  const name = String((alias as Node | undefined)?.['aliasname'] ?? relname);
+  const keys = walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [];
+  return isBounded(node['whereClause'], keys, { name, isAlone: fromClause === undefined && usingClause === undefined });
+}
+
 function checkAssigned(found: Found, assigned: readonly string[]): void {
-  const visible = found.planned?.access === 'masked' ? found.planned.columns : [];
+  const visible = visibleOf(found);
   const masked = assigned.find((name) => visible.find((column) => column.name === name)?.sql !== undefined || found.hidden?.includes(name) === true);
   if (masked !== undefined) throw refuse(`${found.schema}.${found.name}.${masked} has a mask, so you cannot know what you replace`, undefined, 'Leave the column out.');
 }
 
 /** Nothing here has masks, so its rows are the client's to see; nor may anything masked get into it. */
 function walkClean(kind: string, node: Node, found: Found, walk: Walk): void {
-  const keys = walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [];
-  if (kind !== 'InsertStmt' && !walk.options.isHeld && !isBounded(node['whereClause'], keys, aliasOf(node))) {
+  if (kind !== 'InsertStmt' && !walk.options.isHeld && !saysWhichRow(node, found, walk)) {
     throw refuse(`the WHERE does not say which row of ${found.schema}.${found.name} is meant`, undefined, 'Compare a unique column with constants: WHERE id = 1 AND …, or have the policy hold such statements for approval.');
   }
   const clauses: Node = { ...node, relation: undefined, cols: undefined };
@@ -58,7 +72,7 @@ function walkClean(kind: string, node: Node, found: Found, walk: Walk): void {
 
 function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
   const shown = `${found.schema}.${found.name}`;
-  const visible = found.planned?.access === 'masked' ? found.planned.columns : [];
+  const visible = visibleOf(found);
   for (const clause of ['withClause', 'fromClause', 'usingClause', 'onConflictClause'] as const) {
     if (node[clause] !== undefined) throw refuse(`writes of ${shown} can take no ${clauseNames[clause]}`, undefined, 'Write the values themselves.');
   }
@@ -67,7 +81,7 @@ function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
     if (node['selectStmt'] !== undefined && (values?.['valuesLists'] === undefined || listOf(node['cols']).length === 0)) {
       throw refuse(`rows of ${shown} must be written as VALUES, with their columns named`, undefined, 'Write INSERT INTO t (columns) VALUES (…).');
     }
-  } else if (!isBounded(node['whereClause'], walk.options.names.catalog?.relation(found.id ?? 0)?.keys ?? [], aliasOf(node))) {
+  } else if (!saysWhichRow(node, found, walk)) {
     throw refuse(`the WHERE does not say which row of ${shown} is meant`, undefined, 'Compare a unique column without a mask with constants: WHERE id = 1 AND …');
   }
   const clauses: Node = { targetList: node['targetList'], whereClause: node['whereClause'], values: values?.['valuesLists'] };
@@ -122,11 +136,10 @@ function returningEdit(
   if (qualifier !== undefined && qualifier !== alias) throw refuse('RETURNING can name columns of the table only', locationOf(reference), 'Name them without a table.');
   const first = tokens.indexAt(locationOf(reference) ?? -1);
   const end = tokens.end(tokens.endOfName(first, names.length));
-  const prefix = '';
   const column = visible.find(({ name }) => name === names.at(-1));
   if (isStar(listOf(reference['fields']).at(-1))) {
     for (const one of found.masked ?? []) walk.masked.set(one.column, one);
-    const columns = visible.map(({ name, sql }) => (sql === undefined ? `${prefix}${quoteName(name)}` : `${sql} AS ${quoteName(name)}`));
+    const columns = visible.map(({ name, sql }) => (sql === undefined ? quoteName(name) : `${sql} AS ${quoteName(name)}`));
     return [{ start: tokens.start(first), end, text: columns.join(', ') }];
   }
   if (column === undefined) throw new Refusal('column', `${found.schema}.${found.name} has no column ${String(names.at(-1))} that can be returned`, 'Name columns that the policy has classified.', locationOf(reference));
@@ -134,11 +147,6 @@ function returningEdit(
   for (const one of found.masked ?? []) if (one.column.endsWith(`.${column.name}`)) walk.masked.set(one.column, one);
   const name = target['name'] === undefined ? ` AS ${quoteName(column.name)}` : '';
   return [{ start: tokens.start(first), end, text: `${column.sql}${name}` }];
-}
-
-function aliasOf({ relation, fromClause, usingClause }: Node): { name: string; isAlone: boolean } {
-  const { alias, relname } = relation as Node;
-  return { name: String((alias as Node | undefined)?.['aliasname'] ?? relname), isAlone: fromClause === undefined && usingClause === undefined };
 }
 
 function assignedColumns(node: Node): string[] {

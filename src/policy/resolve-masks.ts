@@ -1,6 +1,6 @@
 /** From the `masks` of a target in a policy file to rules: patterns and tags put together, kinds checked, mistakes told. */
 import type { Mask } from '../mask/plan.ts';
-import { nearest } from '../yaml/nearest.ts';
+import { adviseName } from '../yaml/nearest.ts';
 import type { Report } from '../yaml/yaml-file.ts';
 import type { MaskRuleFile, MasksFile } from './policy-file.ts';
 import type { MaskExemption, TargetMasks } from './role.ts';
@@ -62,7 +62,5 @@ function maskOf({ mask }: MaskRuleFile, report: Report, at: readonly PropertyKey
 }
 
 function unknown(what: string, name: string, known: readonly string[], report: Report, path: readonly PropertyKey[]): void {
-  const near = nearest(name, known);
-  const advice = near !== undefined ? `did you mean "${near}"?` : known.length > 0 ? `write one of ${known.join(', ')}` : 'none is defined';
-  report(path, `there is no ${what} "${name}": ${advice}`);
+  report(path, `there is no ${what} "${name}": ${adviseName(name, known)}`);
 }

@@ -2,7 +2,7 @@
 import type { ApprovalRule } from '../grant/request.ts';
 import { messageOf } from '../errors/errors.ts';
 import type { Report } from '../yaml/yaml-file.ts';
-import { nearest } from '../yaml/nearest.ts';
+import { adviseName } from '../yaml/nearest.ts';
 import { commandProblem } from './commands.ts';
 import { compileCondition, ConditionError, type Condition, type Place } from './condition.ts';
 import { createCommandPattern, createFunctionPattern, createTablePattern, createTextPattern } from './pattern.ts';
@@ -124,9 +124,7 @@ class Resolver {
   }
 
   #unknown(what: string, name: string, known: readonly string[], path: Path): void {
-    const near = nearest(name, known);
-    const advice = near !== undefined ? `did you mean "${near}"?` : known.length > 0 ? `write one of ${known.join(', ')}` : 'none is defined';
-    this.#report(path, `there is no ${what} "${name}": ${advice}`);
+    this.#report(path, `there is no ${what} "${name}": ${adviseName(name, known)}`);
   }
 
   #condition(source: string | undefined, place: Place, path: Path): Condition | undefined {

@@ -7,6 +7,11 @@ import type { Row, SideConnection } from './side-connection.ts';
 /** Bits of pg_trigger.tgtype to ours. */
 const triggerBits = [[4, rowEvents.insert], [8, rowEvents.delete], [16, rowEvents.update], [32, rowEvents.truncate]] as const;
 
+/** Of pg_trigger.tgtype. */
+export function triggerEvents(type: string | null | undefined): number {
+  return triggerBits.reduce((bits, [bit, event]) => ((Number(type) & bit) === 0 ? bits : bits | event), 0);
+}
+
 type Draft<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer E)[] | undefined ? E[] | Extract<T[K], undefined> : T[K] };
 
 /** In the transaction that is open. Fails as the connection does. */
@@ -74,10 +79,9 @@ async function loadCode(connection: SideConnection, relations: Relations): Promi
     }
   });
   await connection.each(queries.triggers, ([id, name, type, schema, run, when, columns]) => {
-    const events = triggerBits.reduce((bits, [bit, event]) => ((Number(type) & bit) === 0 ? bits : bits | event), 0);
     const trigger: TriggerDetails = {
       name: String(name),
-      events,
+      events: triggerEvents(type),
       runs: { schema: String(schema), name: String(run) },
       ...(text(columns) !== undefined && { columns: JSON.parse(String(columns)) as string[] }),
       ...(text(when) !== undefined && { when: String(when) }),

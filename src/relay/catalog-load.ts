@@ -14,7 +14,7 @@ import {
 } from '../sql/catalog.ts';
 import { runsText } from '../sql/functions.ts';
 import type { SideConnection, Row } from './side-connection.ts';
-import { loadDetails } from './catalog-details.ts';
+import { loadDetails, triggerEvents } from './catalog-details.ts';
 import * as queries from './catalog-queries.ts';
 
 const kinds: Readonly<Record<string, RelationKind>> = {
@@ -22,8 +22,6 @@ const kinds: Readonly<Record<string, RelationKind>> = {
 };
 /** pg_rewrite.ev_type to bits. */
 const ruleBits: Readonly<Record<string, number>> = { 2: rowEvents.update, 3: rowEvents.insert, 4: rowEvents.delete };
-/** Bits of pg_trigger.tgtype to ours. */
-const triggerBits = [[4, rowEvents.insert], [8, rowEvents.delete], [16, rowEvents.update], [32, rowEvents.truncate]] as const;
 
 /** A relation while it is put together. */
 type Draft = Omit<CatalogRelation, 'keys' | 'ruleEvents'> & {
@@ -128,8 +126,7 @@ class Loader {
       });
     });
     await this.#connection.each(queries.triggers, ([relation, type, schema, name]) => {
-      const events = triggerBits.reduce((bits, [bit, event]) => ((Number(type) & bit) === 0 ? bits : bits | event), 0);
-      this.#add(relation, (draft) => (draft.triggers ??= []).push({ events, runs: this.#name(schema, name) }));
+      this.#add(relation, (draft) => (draft.triggers ??= []).push({ events: triggerEvents(type), runs: this.#name(schema, name) }));
     });
   }
 

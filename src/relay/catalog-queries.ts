@@ -1,7 +1,6 @@
 /** What the relay asks a database's catalog. For PostgreSQL 15 to 18; every role may read what they read. */
 
-/** Objects below this OID came with the server. */
-const firstUserId = 16384;
+import { firstUserId } from '../sql/catalog.ts';
 
 /** Extensions whose functions and operators compute and nothing else: no SQL from strings, no files, no other server. */
 const trustedExtensions = `

@@ -1,6 +1,7 @@
 /** What the relay asks a database beyond names, where columns are masked. For PostgreSQL 15 to 18; asked with search_path = pg_catalog. */
 
-const firstUserId = 16384;
+import { firstUserId } from '../sql/catalog.ts';
+
 const own = `n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'`;
 
 /** Extensions whose functions compute from their arguments, and show nothing of other rows, sessions or files. */

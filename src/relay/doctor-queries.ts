@@ -1,7 +1,7 @@
 /** What gate doctor asks a target's database: what the relay's role may do, and whether columns that no mask names look sensitive. */
 import { detect } from '../mask/detect.ts';
 import type { RoleFacts, Sample } from '../mask/doctor.ts';
-import { quoteName } from '../mask/edits.ts';
+import { quoteName } from '../sql/names.ts';
 import { detectorKinds, type DetectorKind, type MaskPlan } from '../mask/plan.ts';
 import type { Catalog } from '../sql/catalog.ts';
 import type { RelationDetails } from '../sql/catalog-details.ts';

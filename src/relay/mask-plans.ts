@@ -106,11 +106,14 @@ const unreadable: Masked = {
   hint: 'Split it, or write it more simply.',
 };
 
+/** A plan, and before it is there the promise of it. */
+type Planning = { readonly ready: Promise<PreparedPlan>; plan?: PreparedPlan };
+
 export class MaskPlans {
   readonly #parser: StatementParser;
   readonly #log: RelayLog;
-  readonly #plans = new WeakMap<Catalog, Map<string, Promise<PreparedPlan>>>();
-  readonly #built = new WeakMap<Catalog, Map<string, PreparedPlan>>();
+  /** By the digest of their rules. */
+  readonly #plans = new WeakMap<Catalog, Map<string, Planning>>();
 
   constructor(parser: StatementParser, log: RelayLog) {
     this.#parser = parser;
@@ -121,18 +124,18 @@ export class MaskPlans {
   planFor(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
     let plans = this.#plans.get(catalog);
     if (plans === undefined) this.#plans.set(catalog, (plans = new Map()));
-    let plan = plans.get(rules.digest);
-    if (plan === undefined) {
-      plan = this.#build(catalog, grammar, rules);
-      plan.catch(() => plans.delete(rules.digest));
-      plans.set(rules.digest, plan);
+    let planning = plans.get(rules.digest);
+    if (planning === undefined) {
+      const begun: Planning = { ready: this.#build(catalog, grammar, rules) };
+      begun.ready.then((plan) => (begun.plan = plan), () => plans.delete(rules.digest));
+      plans.set(rules.digest, (planning = begun));
     }
-    return plan;
+    return planning.ready;
   }
 
   /** Undefined where nobody has asked for the plan yet. */
   known(catalog: Catalog, rules: MaskRules): PreparedPlan | undefined {
-    return this.#built.get(catalog)?.get(rules.digest);
+    return this.#plans.get(catalog)?.get(rules.digest)?.plan;
   }
 
   async #build(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
@@ -142,9 +145,7 @@ export class MaskPlans {
     const closed = buildPlan({ catalog, rules: cut, syntaxOf: (sql) => trees.get(sql) });
     const built = { ...closed, problems: [...problems, ...closed.problems] };
     for (const problem of built.problems) this.#log.warn({ masks: problem }, 'a mask needs attention');
-    const plan = new PreparedPlan(built, this.#parser, grammar);
-    this.#built.set(catalog, (this.#built.get(catalog) ?? new Map<string, PreparedPlan>()).set(rules.digest, plan));
-    return plan;
+    return new PreparedPlan(built, this.#parser, grammar);
   }
 
   /** Masks written as SQL, checked; one that is not safe shows NULL. */

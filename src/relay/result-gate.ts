@@ -6,6 +6,7 @@ import type { DetectorKind, Mask, MaskPlan, MaskRules } from '../mask/plan.ts';
 import { showStatus, showReport } from '../mask/reports.ts';
 import { ResultRows } from '../mask/result-rows.ts';
 import { decodeParameterStatus, encodeParameterStatus } from '../pgwire/backend.ts';
+import { firstUserId } from '../sql/catalog.ts';
 import type { Sent } from './masking.ts';
 
 export type ResultGateOptions = {
@@ -20,9 +21,6 @@ export type ResultGateOptions = {
 };
 
 type Found = { readonly detector: DetectorKind; readonly column?: string; readonly count: number };
-
-/** Of objects that initdb makes; all others are users'. */
-const firstUserId = 16_384;
 
 export class ResultGate {
   readonly #options: ResultGateOptions;

@@ -1,5 +1,8 @@
 /** A snapshot of a database's catalog: what names stand for, and what reading or writing a relation leads to. Pure. */
-import type { CatalogDetails } from './catalog-details.ts';
+import type { CatalogDetails, RelationDetails } from './catalog-details.ts';
+
+/** Objects below this OID came with the server. */
+export const firstUserId = 16_384;
 
 export type RelationKind = 'table' | 'partitioned' | 'view' | 'materialized' | 'foreign' | 'sequence' | 'index' | 'composite';
 
@@ -80,12 +83,14 @@ export class Catalog {
   readonly #functions = new Map<string, CatalogFunction[]>();
   readonly #operators = new Map<string, CatalogOperator[]>();
   readonly #types = new Map<string, CatalogType[]>();
+  readonly #details: ReadonlyMap<number, RelationDetails>;
   readonly #schemas: ReadonlySet<string>;
   #users: Map<number, CatalogRelation[]> | undefined;
 
   constructor(data: CatalogData) {
     this.data = data;
     this.#schemas = new Set(data.schemas);
+    this.#details = new Map(data.details?.relations.map((details) => [details.id, details]));
     for (const relation of data.relations) {
       this.#relations.set(relation.id, relation);
       addTo(this.#relationsByName, relation.name, relation);
@@ -98,6 +103,11 @@ export class Catalog {
 
   relation(id: number): CatalogRelation | undefined {
     return this.#relations.get(id);
+  }
+
+  /** Only in a snapshot that has details. */
+  detailsOf(id: number): RelationDetails | undefined {
+    return this.#details.get(id);
   }
 
   /** In any schema. */

@@ -9,11 +9,16 @@ export function truncateName(name: string): string {
   return bytes.subarray(0, end).toString('utf8');
 }
 
+/** As SQL text must write the name to mean it and no other. */
+export function quoteName(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
 /** "schema.name", with quotes where the parts could not be told apart otherwise; "?" stands for a schema that is not known. */
 export function displayName(schema: string | undefined, name: string): string {
   return `${schema === undefined ? '?' : displayPart(schema)}.${displayPart(name)}`;
 }
 
 function displayPart(part: string): string {
-  return /[."*?]/.test(part) ? `"${part.replaceAll('"', '""')}"` : part;
+  return /[."*?]/.test(part) ? quoteName(part) : part;
 }

@@ -1,4 +1,5 @@
 /** The value of search_path as a list of schema names. */
+import { quoteName } from './names.ts';
 
 /** Undefined for a value that the server would refuse. `user` replaces "$user". */
 export function parseSearchPath(value: string, user: string): readonly string[] | undefined {
@@ -17,7 +18,7 @@ export function parseSearchPath(value: string, user: string): readonly string[] 
 
 /** The value that has the server look into these schemas, and into temporary objects last. */
 export function formatSearchPath(schemas: readonly string[]): string {
-  const names = schemas.filter((schema) => schema !== 'pg_temp').map((schema) => `"${schema.replaceAll('"', '""')}"`);
+  const names = schemas.filter((schema) => schema !== 'pg_temp').map(quoteName);
   return [...names, 'pg_temp'].join(', ');
 }
 

@@ -13,6 +13,13 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
+/** What to write in place of a name that is not known. */
+export function adviseName(name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  if (near !== undefined) return `did you mean "${near}"?`;
+  return known.length > 0 ? `write one of ${known.join(', ')}` : 'none is defined';
+}
+
 /** Optimal string alignment: insertions, deletions, replacements, and neighbours that changed places. */
 function distanceBetween(one: string, other: string): number {
   const rows: number[][] = [Array.from({ length: other.length + 1 }, (_, index) => index)];
