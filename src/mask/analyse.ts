@@ -69,7 +69,8 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
     const { planned } = findRelation(relation, { names, plan });
     return planned !== undefined && planned.access !== 'clean';
   };
-  if (edits.length > 0 && !isVerified(syntax, parse(out), edits, isRead)) {
+  // Also where there is nothing to edit: a relation that the walk has passed by would be read as it is.
+  if (!isVerified(syntax, edits.length === 0 ? syntax : parse(out), edits, isRead)) {
     throw new Refusal('syntax', 'the rewritten statement is not what it should be', 'Write it in plainer words.');
   }
   return { ok: true, sql: out, edits, columns: [...walk.masked.values()], stored: walk.stored, isWrite: walk.isWrite };

@@ -42,6 +42,7 @@ create materialized view copies as select id, card from customers;
 create table ledger (pin int, amount int) partition by range (pin);
 create table ledger_low partition of ledger for values from (0) to (5000);
 insert into ledger values (1234, 10);
+create table lists (id int primary key, words text[]);
 create function card_of(int) returns text language sql stable as 'select card from customers where id = $1';
 create function card_text(customers) returns text language sql immutable as 'select $1.card';
 create function upper(int) returns text language sql stable as 'select card from customers limit 1';
@@ -164,6 +165,8 @@ describe('what is refused, by its element', () => {
     ["update customers set balance = 1 where id = 1", 'masks/write', 'noted'],
     ["delete from customers where id = 1 and card like '4%'", 'masks/column', 'card'],
     ["update customers set name = c.name from customers c where customers.id = 1", 'masks/write', 'FROM'],
+    ["insert into lists (id, words[(select length(card) from customers where id = 1)]) values (1, 'x')", 'masks/syntax', 'rewritten'],
+    ["insert into customers (id, name) values (8, 'x') limit (select length(card) from customers where id = 1)", 'masks/syntax', 'rewritten'],
     ['delete from orders where id = id or id is null', 'masks/write', 'WHERE'],
     ['select 1 from orders for update', 'masks/write', 'lock'],
     ["update orders set status = '************1111' where id = 1", 'masks/value', '************1111'],
