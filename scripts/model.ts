@@ -1,7 +1,7 @@
 /** The model test of the relay as a long run by hand: npx tsx scripts/model.ts --runs 20000 [--seed N] [--lanes N]. */
 import { parseArgs } from 'node:util';
 import { startRelayFixture } from '../test/relay/fixture.ts';
-import { prepareModel, runModel } from '../test/relay/model.ts';
+import { prepareModel, runModel, type Excuse } from '../test/relay/model.ts';
 
 const { values } = parseArgs({
   options: {
@@ -19,6 +19,7 @@ const start = performance.now();
 const seconds = () => Math.round((performance.now() - start) / 1000);
 let done = 0;
 let crashes = 0;
+const excuses = new Map<Excuse, number>();
 
 async function runChunk(first: number, count: number): Promise<void> {
   const fixture = await startRelayFixture();
@@ -34,6 +35,7 @@ async function runChunk(first: number, count: number): Promise<void> {
         onFailure: (report) => process.stderr.write(`${report.slice(0, 8000)}\n\n`),
         onRun: () => done++,
         onCrash: () => crashes++,
+        onExcuse: (kind) => excuses.set(kind, (excuses.get(kind) ?? 0) + 1),
       });
     await Promise.all(Array.from({ length: lanes }, runLane));
   } finally {
@@ -47,6 +49,7 @@ try {
     process.stderr.write(`${done} conversations after ${seconds()} s\n`);
   }
   process.stderr.write(`no divergence in ${done - crashes} conversations; in ${crashes} more the server itself crashed\n`);
+  process.stderr.write(`differences that are the server's own: ${[...excuses].map(([kind, count]) => `${count} ${kind}`).join(', ') || 'none'}\n`);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
