@@ -8,6 +8,7 @@ import type { Masked } from './masked.ts';
 import type { MaskPlan } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation } from './relations.ts';
+import { isReplaced } from './splice.ts';
 import { StatementWalk } from './statements.ts';
 import { kindOf, listOf, type Node } from './tree.ts';
 import { isVerified } from './verify.ts';
@@ -16,6 +17,8 @@ import { isVerified } from './verify.ts';
 export const maskedSqlBytesMax = 128 * 1024;
 /** Views of views are taken in so deep. */
 const viewDepthMax = 16;
+/** All views that a statement takes in come to so much at most, views in views counted again. */
+export const viewsCharactersMax = 1024 * 1024;
 
 export type MaskedText = {
   readonly sql: string;
@@ -33,7 +36,7 @@ export type MaskedText = {
 
 export function maskStatement(text: MaskedText): Masked {
   try {
-    return mask(text, 0);
+    return mask(text, { depth: 0, budget: { left: viewsCharactersMax } });
   } catch (error) {
     if (error instanceof Refusal) return refusal(error, text.sql);
     // The tree is deeper than the stack.
@@ -42,7 +45,7 @@ export function maskStatement(text: MaskedText): Masked {
   }
 }
 
-function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
+function mask(text: MaskedText, { depth, budget }: { readonly depth: number; readonly budget: { left: number } }): Extract<Masked, { ok: true }> {
   const { sql, syntax, names, plan, parse } = text;
   const bytes = Buffer.from(sql, 'utf8');
   if (bytes.length > maskedSqlBytesMax) throw new Refusal('syntax', `the statement is longer than ${maskedSqlBytesMax} bytes`, 'Split it, or send values as parameters.');
@@ -55,7 +58,11 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
     const inner = asDefinition(definition);
     const parsed = parse(inner);
     if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
-    return mask({ ...text, sql: inner, syntax: parsed, names: { ...names, path: [] }, parameterTypes: [] }, depth + 1);
+    // Names that the definition writes without a schema are looked up by the server where the client's are.
+    const view = mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, { depth: depth + 1, budget });
+    budget.left -= view.sql.length;
+    if (budget.left < 0) throw new Refusal('relation', `the views that it reads come to more than ${viewsCharactersMax} characters`, 'Read their tables.');
+    return view;
   };
   const tokens = new Tokens(syntax.tokens);
   const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0, isHeld: text.isHeld });
@@ -65,10 +72,7 @@ function mask(text: MaskedText, depth: number): Extract<Masked, { ok: true }> {
   }
   const edits = sortEdits(bytes, walk.edits);
   const out = applyEdits(bytes, edits);
-  const isRead = (relation: Node) => {
-    const { planned } = findRelation(relation, { names, plan });
-    return planned !== undefined && planned.access !== 'clean';
-  };
+  const isRead = (relation: Node) => isReplaced(findRelation(relation, { names, plan }));
   // Also where there is nothing to edit: a relation that the walk has passed by would be read as it is.
   if (!isVerified(syntax, edits.length === 0 ? syntax : parse(out), edits, isRead)) {
     throw new Refusal('syntax', 'the rewritten statement is not what it should be', 'Write it in plainer words.');
@@ -102,6 +106,8 @@ export type StoredText = {
   readonly relation?: RelationDetails;
   /** Functions of users that policy trusts, "schema.name". */
   readonly trusts: ReadonlySet<string>;
+  /** As in MaskPlan. */
+  readonly typeProblem: (id: number) => string | undefined;
 };
 
 /** `columns`: of `relation`, as far as the text tells; `relations`: what it reads, by OID. */
@@ -110,7 +116,7 @@ export type StoredCode =
   | { readonly ok: false; readonly reason: string };
 
 /** `syntax`: of "SELECT <expression>", or of the query. Names are looked up nowhere but where they say. */
-export function checkStored({ sql, kind, syntax, catalog, relation, trusts }: StoredText): StoredCode {
+export function checkStored({ sql, kind, syntax, catalog, relation, trusts, typeProblem }: StoredText): StoredCode {
   if (syntax === undefined) return { ok: false, reason: 'it cannot be parsed' };
   const found = kindOf((listOf(syntax.tree.stmts)[0] as Node | undefined)?.['stmt']);
   if (found?.[0] !== 'SelectStmt' || syntax.tree.stmts?.length !== 1) return { ok: false, reason: 'it is no expression' };
@@ -119,7 +125,7 @@ export function checkStored({ sql, kind, syntax, catalog, relation, trusts }: St
       bytes: Buffer.from(sql, 'utf8'),
       tokens: new Tokens(syntax.tokens),
       names: { catalog, path: [] },
-      plan: openPlan(catalog, trusts),
+      plan: openPlan(catalog, trusts, typeProblem),
       expandView: () => ({ sql: '', columns: [] }),
       isStored: true,
       isHeld: false,
@@ -137,7 +143,7 @@ export function checkStored({ sql, kind, syntax, catalog, relation, trusts }: St
 }
 
 /** For code that only has to be understood: every relation is read as it is. */
-function openPlan(catalog: Catalog, trusts: ReadonlySet<string>): MaskPlan {
+function openPlan(catalog: Catalog, trusts: ReadonlySet<string>, typeProblem: MaskPlan['typeProblem']): MaskPlan {
   return {
     digest: '',
     level: 'proven',
@@ -150,6 +156,6 @@ function openPlan(catalog: Catalog, trusts: ReadonlySet<string>): MaskPlan {
       return known === undefined ? undefined : { id, schema: known.schema, name: known.name, access: 'clean' };
     },
     writeProblem: () => undefined,
-    typeProblem: (id) => (catalog.data.details?.types.some((type) => (type.id === id || type.arrayId === id) && (type.isTrusted === true || type.kind === 'e' || type.kind === 'd' || type.kind === 'c' || type.kind === 'r')) ? undefined : 'it runs code of its own'),
+    typeProblem,
   };
 }

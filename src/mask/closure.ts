@@ -46,6 +46,7 @@ class Closure {
   readonly #drafts = new Map<number, Draft>();
   readonly #checked = new Map<string, StoredCode>();
   readonly #problems: string[] = [];
+  #types: ReadonlyMap<number, string | undefined> | undefined;
 
   constructor(input: PlanInput) {
     this.#input = input;
@@ -201,10 +202,21 @@ class Closure {
     if (code === undefined) {
       const text = kind === 'query' ? asDefinition(sql) : asQuery(sql);
       const { catalog, rules, syntaxOf } = this.#input;
-      code = checkStored({ sql: text, kind, syntax: syntaxOf(text), catalog, trusts: rules.trusts, ...(relation && { relation }) });
+      code = checkStored({ sql: text, kind, syntax: syntaxOf(text), catalog, trusts: rules.trusts, typeProblem: (id) => this.#typeProblem(id), ...(relation && { relation }) });
       this.#checked.set(key, code);
     }
     return code;
+  }
+
+  /** Of all types, judged when the first is asked for. */
+  #typeProblem(id: number): string | undefined {
+    const types = this.#input.catalog.data.details?.types ?? [];
+    if (this.#types === undefined) {
+      // Checks of domains may name types as well.
+      this.#types = new Map(types.flatMap((type) => [type.id, type.arrayId].map((one) => [one, type.kind === 'e' || type.isTrusted === true ? undefined : 'the check of a domain uses it'] as const)));
+      this.#types = typeProblems(types, (sql) => this.#check(sql, 'expression', undefined));
+    }
+    return this.#types.get(id) ?? (this.#types.has(id) ? undefined : 'it is not known');
   }
 
   #plan(): MaskPlan {
@@ -212,7 +224,6 @@ class Closure {
     const details = catalog.data.details;
     const planned = new Map([...this.#drafts].map(([id, draft]) => [id, this.#planned(draft)]));
     const images = [...planned.values()].flatMap((one) => (one.access === 'masked' ? one.columns.flatMap(({ image }) => image ?? []) : []));
-    const problems = typeProblems(details?.types ?? [], (sql) => this.#check(sql, 'expression', undefined));
     const casts = details?.userCasts ?? [];
     this.#noteProblems(planned);
     return {
@@ -223,8 +234,8 @@ class Closure {
       images: [...new Map(images.map((image) => [image.source, image])).values()],
       rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => rawNumbers(draft).map((number) => rawColumnKey(draft.relation.id, number)))),
       relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
-      typeProblem: (id) => problems.get(id) ?? (problems.has(id) ? undefined : 'it is not known'),
-      writeProblem: (id, event, columns) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, types: problems }, { id, event, columns }),
+      typeProblem: (id) => this.#typeProblem(id),
+      writeProblem: (write) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, typeProblem: (id) => this.#typeProblem(id) }, write),
       ...(casts.length > 0 && {
         problem: { reason: `the cast ${casts[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop the cast, or give a role without masks.' },
       }),

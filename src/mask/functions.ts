@@ -3,14 +3,23 @@ import type { SessionNames } from '../sql/session-names.ts';
 import { quoteName } from '../sql/names.ts';
 import type { Change, Tokens } from './edits.ts';
 import { fixedSettings, freeSettings, shownSettings } from './lists.ts';
-
 import type { MaskPlan } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { searchOrder } from './relations.ts';
 import { safeFunctions } from './safe-functions.ts';
-import { constantOf, listOf, locationOf, namesOf, type Node } from './tree.ts';
+import { constantOf, listOf, locationOf, namesOf, nodeOf, type Node } from './tree.ts';
 
 export type Look = { readonly names: SessionNames; readonly plan: MaskPlan; readonly tokens: Tokens; readonly isStored: boolean };
+
+/** They make values of the types that the row of their first argument has. */
+const fillsRows: ReadonlySet<string> = new Set([
+  'json_populate_record',
+  'json_populate_recordset',
+  'jsonb_populate_record',
+  'jsonb_populate_record_valid',
+  'jsonb_populate_recordset',
+  'populate_record',
+]);
 
 /** Answers the edit that says which function is meant, where a function of the database's own could be meant as well. */
 export function checkFunction(node: Node, look: Look): readonly Change[] {
@@ -18,6 +27,7 @@ export function checkFunction(node: Node, look: Look): readonly Change[] {
   const at = locationOf(node);
   const [schema, name = ''] = parts.length > 1 ? parts.slice(-2) : [undefined, ...parts];
   if (parts.length > 2) throw unsafe(parts.join('.'), 'names of functions have one schema', at);
+  if (fillsRows.has(name) && !isTypedNull(listOf(node['args'])[0])) throw unsafe(name, 'the type of the row is not written out as NULL::type', at);
   if (name === 'current_setting' || name === 'set_config') return checkSetting(name, schema, node, look);
   // How long it sleeps must not depend on anything: then it tells nothing.
   const isNap = name === 'pg_sleep' && listOf(node['args']).every((item) => constantOf(item) !== undefined);
@@ -43,6 +53,13 @@ export function checkFunction(node: Node, look: Look): readonly Change[] {
   }
   if (!isBuiltIn) throw ownCode(`${untrusted.schema}.${name}`, at);
   return [qualify(name, node, look, at)];
+}
+
+/** NULL::type, whose type the walk looks at. A row, or a `record`, could hold types whose values run code. */
+function isTypedNull(value: unknown): boolean {
+  const cast = nodeOf(value, 'TypeCast');
+  const names = namesOf((cast?.['typeName'] as Node | undefined)?.['names']);
+  return nodeOf(cast?.['arg'], 'A_Const')?.['isnull'] === true && names.at(-1) !== 'record';
 }
 
 /** The server's own function is written out, so that no better match of a user's can be taken for it. */
@@ -71,16 +88,20 @@ function checkSetting(name: string, schema: string | undefined, node: Node, look
   if (schema !== undefined && schema !== 'pg_catalog') throw ownCode(`${schema}.${name}`, at);
   if (setting === undefined) throw new Refusal('setting', `${name} of a name that is not written out could show or change anything`, 'Write the name of the setting as a constant.', at);
   if (name === 'current_setting') {
-    if (!look.isStored && !isShown(setting)) throw hiddenSetting(setting, at);
+    if (look.isStored ? isRelays(setting) : !isShown(setting)) throw hiddenSetting(setting, at);
   } else checkSet(setting, value, look.names, at);
   const others = look.names.catalog?.functionsNamed(name).some((one) => one.schema !== 'pg_catalog' && searchOrder(look.names).includes(one.schema));
   return schema === undefined && others === true ? [qualify(name, node, look, at)] : [];
 }
 
+function isRelays(setting: string): boolean {
+  return setting.toLowerCase().startsWith('gate.');
+}
+
 /** Settings with a dot are the session's own, and the relay's. */
 export function isShown(setting: string): boolean {
   const name = setting.toLowerCase();
-  return shownSettings.has(name) || (name.includes('.') && !name.startsWith('gate.'));
+  return shownSettings.has(name) || (name.includes('.') && !isRelays(name));
 }
 
 export function hiddenSetting(setting: string, at: number | undefined): Refusal {

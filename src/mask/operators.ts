@@ -1,5 +1,6 @@
 /** Operators and types of a statement: the server's own, those of extensions that only compute, and what is made of them. */
 import type { SessionNames } from '../sql/session-names.ts';
+import { builtInTypes } from './built-in-types.ts';
 import type { MaskPlan } from './plan.ts';
 import { Refusal } from './refusal.ts';
 import { searchOrder } from './relations.ts';
@@ -11,6 +12,7 @@ type Look = { readonly names: SessionNames; readonly plan: MaskPlan };
 export function checkOperator(name: unknown, { names }: Look, at: number | undefined): void {
   const [schema, symbol = schema] = namesOf(name).length > 1 ? namesOf(name) : [undefined, ...namesOf(name)];
   if (schema === 'pg_catalog') return;
+  if (symbol === '#=' && (names.catalog?.operatorsNamed('#=') ?? []).length > 0) throw new Refusal('operator', 'the operator #= makes values of any type that a row has', 'Name the columns.', at);
   const others = names.catalog?.operatorsNamed(String(symbol)) ?? [];
   const inSight = others.filter((one) => (schema === undefined ? searchOrder(names).includes(one.schema) : one.schema === schema));
   if (schema !== undefined && inSight.length === 0) throw new Refusal('operator', `the operator ${schema}.${symbol} is not known`, 'Use one of pg_catalog.', at);
@@ -59,8 +61,6 @@ export function operatorsOf(kind: string, node: Node): readonly unknown[] {
   }
 }
 
-const internalTypes = new Set(['internal', 'language_handler', 'fdw_handler', 'trigger', 'event_trigger', 'cstring', 'pg_ddl_command', 'index_am_handler', 'table_am_handler', 'tsm_handler']);
-
 /** A cast to a type runs its input function and the checks of its domains. */
 export function checkType(node: Node, { names, plan }: Look): void {
   const at = locationOf(node);
@@ -71,7 +71,7 @@ export function checkType(node: Node, { names, plan }: Look): void {
   if (listOf(node['names']).length === 0) throw new Refusal('type', 'a type without a name is not known', 'Write the type itself.', at);
   const others = names.catalog?.data.details?.types.filter((one) => one.name === name) ?? [];
   const order = schema === undefined ? searchOrder(names) : [schema];
-  const isBuiltIn = order.includes('pg_catalog') && !internalTypes.has(String(name));
+  const isBuiltIn = order.includes('pg_catalog') && builtInTypes.has(String(name));
   const found = others.find((one) => order.includes(one.schema));
   const relation = names.catalog?.relationsNamed(String(name)).find((one) => order.includes(one.schema) && one.schema !== 'pg_catalog');
   if (relation !== undefined) throw new Refusal('type', `${shown} is the row type of a relation`, 'Name its columns.', at);

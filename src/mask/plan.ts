@@ -75,6 +75,16 @@ export type PlannedRelation = {
   | { readonly access: 'refused'; readonly reason: string; readonly hint?: string }
 );
 
+/** What is done to rows of a relation, by pg_class.oid. */
+export type RowWrite = {
+  readonly id: number;
+  readonly event: 'insert' | 'update' | 'delete';
+  /** Those that get a value. */
+  readonly columns: readonly string[];
+  /** Those of them that the text leaves to their default. */
+  readonly defaults?: readonly string[];
+};
+
 /** Who is asked what a relation, a function, an operator or a type is. Total. */
 export type MaskPlan = {
   readonly digest: string;
@@ -82,10 +92,10 @@ export type MaskPlan = {
   readonly serverMajor: number;
   /** By pg_class.oid; undefined for relations of pg_catalog and information_schema, which have a list of their own. */
   relation(id: number): PlannedRelation | undefined;
-  /** Why a row of it cannot be inserted, updated or deleted by a masked principal, beyond what the statement's text says. */
   /** Why values of a type outside pg_catalog, by OID, are not safe to make; undefined for those that are. */
   typeProblem(id: number): string | undefined;
-  writeProblem(id: number, event: 'insert' | 'update' | 'delete', columns: readonly string[]): string | undefined;
+  /** Why a row cannot be inserted, updated or deleted by a masked principal, beyond what the statement's text says. */
+  writeProblem(write: RowWrite): string | undefined;
   /** Nothing at all can be proven here. */
   readonly problem?: { readonly reason: string; readonly hint: string };
   /** Functions of users that policy trusts, "schema.name". */

@@ -19,6 +19,8 @@ export type Found = {
   /** Hidden from principals with masks. */
   readonly hidden?: readonly string[];
   readonly masked?: readonly MaskedColumn[];
+  /** Of the catalog's own relations: their columns depend on it. */
+  readonly serverMajor?: number;
 };
 
 const ownSchemas = new Set(['pg_catalog', 'information_schema']);
@@ -34,7 +36,7 @@ export function findRelation(node: Node, look: Look): Found {
   const relation = look.names.catalog?.relationsNamed(name).filter((one) => schema === undefined || one.schema === schema) ?? [];
   const [first] = schema === undefined ? searchOrder(look.names).flatMap((one) => relation.filter((each) => each.schema === one)) : relation;
   if (first === undefined) throw unknownRelation(schema === undefined ? name : `${schema}.${name}`, at);
-  if (ownSchemas.has(first.schema)) return findOwn(first.schema, name, at);
+  if (ownSchemas.has(first.schema)) return { ...findOwn(first.schema, name, at), serverMajor: look.plan.serverMajor };
   const planned = look.plan.relation(first.id);
   if (planned === undefined) throw unknownRelation(`${first.schema}.${name}`, at);
   if (planned.access === 'refused') throw new Refusal('relation', `${first.schema}.${name} cannot be read with masks: ${planned.reason}`, planned.hint ?? askForRole, at);

@@ -27,14 +27,14 @@ export function spliceRelation(found: Found, node: Node, { sample, view }: { sam
   const name = alias === undefined ? ` AS ${quoteName(found.name)}` : '';
   const text = `${place.isTable ? 'SELECT * FROM ' : ''}(${leaf})${name}`;
   if (sampleText === undefined) return { start: place.start, end: place.end, text };
-  // What stands between the name and TABLESAMPLE is the alias.
-  const between = bytes.subarray(place.end, sampleText.start).toString('utf8').trimEnd();
+  // What stands between the name and TABLESAMPLE is the alias, and what ends a comment behind it.
+  const between = bytes.subarray(place.end, sampleText.start).toString('utf8');
   return { start: place.start, end: sampleText.end, text: `${text}${between}` };
 }
 
 export function leafOf(found: Found, isOnly: boolean, sample: string, view: string | undefined): string | undefined {
-  if (found.name === 'pg_settings' && found.planned === undefined) return settingsLeaf();
   const { planned } = found;
+  if (planned === undefined) return ownLeaf(found, sample);
   if (planned?.access === 'masked') {
     const columns = planned.columns.map(({ name, sql }) => (sql === undefined ? quoteName(name) : `${sql} AS ${quoteName(name)}`));
     const from = `${isOnly ? 'ONLY ' : ''}${quoteName(planned.schema)}.${quoteName(planned.name)}`;
@@ -46,6 +46,44 @@ export function leafOf(found: Found, isOnly: boolean, sample: string, view: stri
   if (view === undefined) return undefined;
   return `${view}${planned.isBarrier ? ' OFFSET 0' : ''}`;
 }
+
+/** Of the catalog's own relations: those of which a part holds data. The sampling of them is not worth having. */
+function ownLeaf(found: Found, sample: string): string | undefined {
+  if (!isReplaced(found)) return undefined;
+  if (sample !== '') throw new Refusal('relation', `${found.name} cannot be sampled with masks`, 'Leave TABLESAMPLE out.');
+  switch (found.name) {
+    case 'pg_attribute':
+      return `SELECT ${attributeColumns(found.serverMajor ?? 0).join(', ')} FROM pg_catalog.pg_attribute`;
+    case 'pg_sequences':
+      return `SELECT ${sequenceColumns.join(', ')}, NULL::pg_catalog.int8 AS last_value FROM pg_catalog.pg_sequences`;
+    default:
+      return settingsLeaf();
+  }
+}
+
+/** Whether a relation must not be read as it is. */
+export function isReplaced({ planned, schema, name }: Found): boolean {
+  return planned === undefined ? schema === 'pg_catalog' && replacedCatalogs.has(name) : planned.access !== 'clean';
+}
+
+const replacedCatalogs: ReadonlySet<string> = new Set(['pg_settings', 'pg_attribute', 'pg_sequences']);
+
+/** All but attmissingval, which holds the value that rows have of a column that was added later, in the order that the majors have them. */
+function attributeColumns(major: number): readonly string[] {
+  const known = attributesOf.get(major);
+  if (known === undefined) throw new Refusal('relation', `the columns of pg_attribute are not known for version ${major}`, 'Use information_schema.columns.');
+  return known.trim().split(/\s+/);
+}
+
+const attributeRest = 'attnotnull atthasdef atthasmissing attidentity attgenerated attisdropped attislocal attinhcount';
+const attributesOf: ReadonlyMap<number, string> = new Map([
+  [15, `attrelid attname atttypid attstattarget attlen attnum attndims attcacheoff atttypmod attbyval attalign attstorage attcompression ${attributeRest} attcollation attacl attoptions attfdwoptions`],
+  [16, `attrelid attname atttypid attlen attnum attcacheoff atttypmod attndims attbyval attalign attstorage attcompression ${attributeRest} attstattarget attcollation attacl attoptions attfdwoptions`],
+  [17, `attrelid attname atttypid attlen attnum attcacheoff atttypmod attndims attbyval attalign attstorage attcompression ${attributeRest} attcollation attstattarget attacl attoptions attfdwoptions`],
+  [18, `attrelid attname atttypid attlen attnum atttypmod attndims attbyval attalign attstorage attcompression ${attributeRest} attcollation attstattarget attacl attoptions attfdwoptions`],
+]);
+
+const sequenceColumns = ['schemaname', 'sequencename', 'sequenceowner', 'data_type', 'start_value', 'min_value', 'max_value', 'increment_by', 'cycle', 'cache_size'];
 
 function settingsLeaf(): string {
   const names = [...shownSettings].map((name) => `'${name}'`).join(', ');

@@ -8,7 +8,7 @@ import { checkSet, hiddenSetting, isShown } from './functions.ts';
 import type { MaskedColumn, StoredValue } from './masked.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation, type Found } from './relations.ts';
-import { leafOf } from './splice.ts';
+import { isReplaced, leafOf } from './splice.ts';
 import { storedValue } from './stored-value.ts';
 import { constantOf, kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
 import { Walk, type WalkOptions } from './walk.ts';
@@ -152,6 +152,7 @@ export class StatementWalk {
     if (node['is_from'] === true) return this.#copyIn(node, found, columns);
     if (found.id !== undefined) this.reads.add(found.id);
     if (found.planned?.access === 'view') notAllowed('COPY of a view');
+    if (found.planned === undefined && isReplaced(found)) notAllowed(`COPY of ${found.name}`);
     if (found.planned?.access === 'masked') this.#copyOut(relation, found, columns);
   }
 
@@ -160,7 +161,9 @@ export class StatementWalk {
     if (found.planned?.access !== 'clean' || found.id === undefined) {
       throw new Refusal('write', `rows cannot be copied into ${found.schema}.${found.name}, which has masks`, 'Use INSERT for the columns without masks.', locationOf(node['relation'] as Node));
     }
-    const problem = this.#options.plan.writeProblem(found.id, 'insert', columns);
+    // With DEFAULT '…' a row of the data can ask for any default.
+    const takesDefaults = listOf(node['options']).some((item) => nodeOf(item, 'DefElem')?.['defname'] === 'default');
+    const problem = this.#options.plan.writeProblem({ id: found.id, event: 'insert', columns: takesDefaults ? [] : columns });
     if (problem !== undefined) throw new Refusal('write', `${found.schema}.${found.name} cannot be written with masks: ${problem}`, askForRole);
     this.isWrite = true;
   }

@@ -1,4 +1,5 @@
 /** The walk over queries and expressions: every node is known, every name is looked up, and relations with masks are spliced. */
+import { quoteName } from '../sql/names.ts';
 import type { SessionNames } from '../sql/session-names.ts';
 import { Tokens, type Change } from './edits.ts';
 import { checkColumns, isSplicedWithSchema, Sources } from './columns.ts';
@@ -10,7 +11,7 @@ import { checkOperator, checkType, operatorsOf } from './operators.ts';
 import type { MaskPlan } from './plan.ts';
 import { andTerms, fixedColumn } from './bounded.ts';
 import { askForRole, Refusal } from './refusal.ts';
-import { findRelation } from './relations.ts';
+import { findRelation, type Found } from './relations.ts';
 import { settingsInstead, spliceRelation } from './splice.ts';
 import { kindOf, listOf, locationOf, nodeOf, stringOf, type Node } from './tree.ts';
 
@@ -199,10 +200,18 @@ export class Walk {
     if (found.id !== undefined) this.reads.add(found.id);
     this.sources.addRelation(found, node);
     const view = found.planned?.access === 'view' ? this.options.expandView(found.planned.definition) : undefined;
-    const edit = spliceRelation(found, node, { sample, view: view?.sql }, this.options);
+    const edit = spliceRelation(found, node, { sample, view: view?.sql }, this.options) ?? this.#qualification(found, node);
     if (edit === undefined) return;
     this.edits.push(edit);
     for (const one of view?.columns ?? found.masked ?? []) this.masked.set(one.column, one);
+  }
+
+  /** A view's relations are its own, whatever WITH query of the client has the name of one. */
+  #qualification({ schema }: Found, node: Node): Change | undefined {
+    if (!this.options.isStored || node['schemaname'] !== undefined) return undefined;
+    const { tokens } = this.options;
+    const start = tokens.start(tokens.indexAt(locationOf(node) ?? -1));
+    return { start, end: start, text: `${quoteName(schema)}.` };
   }
 
   #sample(node: Node, scope: Scope | undefined): void {

@@ -3,20 +3,19 @@ import { rowEvents, type Catalog } from '../sql/catalog.ts';
 import type { RelationDetails } from '../sql/catalog-details.ts';
 import type { StoredCode } from './analyse.ts';
 import { isMasked, isRaw, nameOf, type Draft } from './draft.ts';
+import type { RowWrite } from './plan.ts';
 
-type Event = 'insert' | 'update' | 'delete';
-type Asked = { readonly id: number; readonly event: Event; readonly columns: readonly string[] };
 type Known = {
   readonly catalog: Catalog;
   readonly drafts: ReadonlyMap<number, Draft>;
   readonly check: (sql: string, relation: RelationDetails | undefined) => StoredCode;
   readonly trusts: ReadonlySet<string>;
-  /** By OID: why values of a type are not safe to make. */
-  readonly types: ReadonlyMap<number, string | undefined>;
+  /** As in MaskPlan. */
+  readonly typeProblem: (id: number) => string | undefined;
 };
 
 /** A sentence about the first thing that is not proven. */
-export function writeProblem(known: Known, asked: Asked, seen: ReadonlySet<number> = new Set()): string | undefined {
+export function writeProblem(known: Known, asked: RowWrite, seen: ReadonlySet<number> = new Set()): string | undefined {
   const draft = known.drafts.get(asked.id);
   if (draft === undefined) return 'it is not known';
   if (seen.has(asked.id)) return undefined;
@@ -24,10 +23,16 @@ export function writeProblem(known: Known, asked: Asked, seen: ReadonlySet<numbe
   if (relation.kind !== 'table' && relation.kind !== 'partitioned') return `it is a ${relation.kind === 'materialized' ? 'materialized view' : relation.kind}`;
   if (((relation.ruleEvents ?? 0) & rowEvents[asked.event]) !== 0) return 'a rule answers for it';
   const now = new Set([...seen, asked.id]);
-  return triggerProblem(known, draft, asked) ?? codeProblem(known, draft, asked) ?? relatedProblem(known, draft, asked, now);
+  return (
+    triggerProblem(known, draft, asked) ??
+    codeProblem(known, draft, asked) ??
+    uniqueProblem(known, draft, asked) ??
+    referenceProblem(known, draft, asked) ??
+    relatedProblem(known, draft, asked, now)
+  );
 }
 
-function triggerProblem({ catalog, trusts }: Known, { details }: Draft, { event, columns }: Asked): string | undefined {
+function triggerProblem({ catalog, trusts }: Known, { details }: Draft, { event, columns }: RowWrite): string | undefined {
   for (const trigger of details.triggers ?? []) {
     if ((trigger.events & rowEvents[event]) === 0) continue;
     // UPDATE OF: only where one of its columns is assigned.
@@ -41,15 +46,17 @@ function triggerProblem({ catalog, trusts }: Known, { details }: Draft, { event,
 
 const nextValue = /^(?:pg_catalog\.)?nextval\('[^']+'::(?:pg_catalog\.)?regclass\)$/;
 
-function codeProblem(known: Known, draft: Draft, { event, columns }: Asked): string | undefined {
+function codeProblem(known: Known, draft: Draft, { event, columns, defaults = [] }: RowWrite): string | undefined {
   if (event === 'delete') return undefined;
-  const { check, catalog, types } = known;
+  const { check, catalog, typeProblem } = known;
   const { details } = draft;
   const names = new Map((catalog.data.details?.types ?? []).map((type) => [`${type.schema}.${type.name}`, type.id]));
   for (const column of details.columns) {
-    const problem = names.has(column.baseType) ? types.get(names.get(column.baseType) ?? 0) : undefined;
+    const type = names.get(column.baseType);
+    const problem = type === undefined ? undefined : typeProblem(type);
     if (problem !== undefined) return `the type of its column ${column.name}: ${problem}`;
-    if (event !== 'insert' || column.default === undefined || columns.includes(column.name) || nextValue.test(column.default)) continue;
+    const takesDefault = defaults.includes(column.name) || (event === 'insert' && !columns.includes(column.name));
+    if (!takesDefault || column.default === undefined || nextValue.test(column.default)) continue;
     const code = check(column.default, details);
     if (!code.ok) return `the default of ${column.name} is not proven: ${code.reason}`;
   }
@@ -73,6 +80,37 @@ function codeProblem(known: Known, draft: Draft, { event, columns }: Asked): str
   return undefined;
 }
 
+/** A key that holds a masked column tells by its error whether the value is there. */
+function uniqueProblem({ check }: Known, draft: Draft, { event, columns, defaults = [] }: RowWrite): string | undefined {
+  if (event === 'delete') return undefined;
+  const { details } = draft;
+  const isRawHere = (name: string) => isRaw(draft, name);
+  const hasDefault = (name: string) => details.columns.some((one) => one.name === name && one.default !== undefined);
+  for (const { name, columns: plain, isNullEqual } of details.uniques ?? []) {
+    const codes = (details.indexExpressions ?? []).filter((one) => one.name === name).map(({ sql }) => check(sql, details));
+    const computed = codes.flatMap((code) => (code.ok && !code.isWholeRow ? code.columns : details.columns.map((column) => column.name)));
+    const all = [...plain, ...computed];
+    if (!all.some(isRawHere)) continue;
+    const isChanged = all.some((column) => columns.includes(column) || defaults.includes(column));
+    // A masked column of a new row is NULL, which is equal to nothing in a plain key.
+    const isFilled = isNullEqual === true || computed.some(isRawHere) || plain.some((column) => isRawHere(column) && hasDefault(column));
+    if (event === 'update' ? isChanged : isFilled) return `its key ${name} holds a masked column, whose values the error of a duplicate would tell`;
+  }
+  return undefined;
+}
+
+/** A foreign key to a masked column tells whether the value is there: by its error, or by what becomes of the rows that refer to it. */
+function referenceProblem({ drafts }: Known, draft: Draft, { event }: RowWrite): string | undefined {
+  const isTold = (to: Draft, columns: readonly string[]) => columns.some((name) => isRaw(to, name));
+  if (event === 'delete') {
+    const told = (draft.relation.references ?? []).find(({ columns }) => isTold(draft, columns));
+    const from = told && drafts.get(told.from);
+    return told && `${from === undefined ? 'another table' : nameOf(from)} refers to a masked column of it`;
+  }
+  const other = [...drafts.values()].find((to) => (to.relation.references ?? []).some(({ from, columns }) => from === draft.relation.id && isTold(to, columns)));
+  return other && `it refers to a masked column of ${nameOf(other)}`;
+}
+
 /** Domains are told by the checks of the columns that have them. */
 function domainProblem({ check, catalog }: Known, details: RelationDetails): string | undefined {
   if (!details.columns.some(({ isDomain }) => isDomain === true)) return undefined;
@@ -86,18 +124,29 @@ function domainProblem({ check, catalog }: Known, details: RelationDetails): str
 }
 
 /** Rows of children are written through their parents, and rows that refer to one follow it. */
-function relatedProblem(known: Known, draft: Draft, asked: Asked, seen: ReadonlySet<number>): string | undefined {
+function relatedProblem(known: Known, draft: Draft, asked: RowWrite, seen: ReadonlySet<number>): string | undefined {
   for (const child of known.catalog.childrenOf(draft.relation)) {
     if (child.kind === 'index') continue;
-    const problem = writeProblem(known, { ...asked, id: child.id }, seen);
-    if (problem !== undefined) return `its part ${child.schema}.${child.name}: ${problem}`;
+    // A row that is moved to another partition is deleted in one and inserted into the other.
+    const moves = asked.event === 'update' && draft.relation.kind === 'partitioned' ? (['delete', 'insert'] as const) : [];
+    const whole = { id: child.id, columns: columnNames(known.drafts.get(child.id)) };
+    for (const part of [{ ...asked, id: child.id }, ...moves.map((event) => ({ ...whole, event }))]) {
+      const problem = writeProblem(known, part, seen);
+      if (problem !== undefined) return `its part ${child.schema}.${child.name}: ${problem}`;
+    }
   }
-  for (const { from, onDelete, onUpdate } of draft.relation.references ?? []) {
-    const follows = asked.event === 'delete' ? onDelete : asked.event === 'update' ? onUpdate : 'none';
+  for (const { from, columns, onDelete, onUpdate } of draft.relation.references ?? []) {
+    const isKeyKept = asked.event === 'update' && !columns.some((name) => asked.columns.includes(name));
+    const follows = asked.event === 'delete' ? onDelete : asked.event === 'update' && !isKeyKept ? onUpdate : 'none';
     const other = known.drafts.get(from);
     if (follows === 'none' || other === undefined) continue;
-    const problem = writeProblem(known, { id: from, event: follows, columns: other.details.columns.map(({ name }) => name) }, seen);
+    // SET DEFAULT is one of the ways to follow.
+    const problem = writeProblem(known, { id: from, event: follows, columns: columnNames(other), defaults: columnNames(other) }, seen);
     if (problem !== undefined) return `rows of ${nameOf(other)} follow it: ${problem}`;
   }
   return undefined;
+}
+
+function columnNames(draft: Draft | undefined): string[] {
+  return draft?.details.columns.map(({ name }) => name) ?? [];
 }

@@ -28,9 +28,16 @@ export function walkWrite(kind: string, node: Node, walk: Walk): StoredValue[] {
   const shown = `${found.schema}.${found.name}`;
   if (found.id === undefined) throw refuse(`${shown} belongs to the server`, at);
   if (found.planned?.access === 'view') throw refuse(`${shown} is a view over masked columns`, at);
-  const assigned = assignedColumns(node);
-  checkAssigned(found, assigned);
-  const problem = walk.options.plan.writeProblem(found.id, event, assigned);
+  const targets = [...listOf(node['cols']), ...listOf(node['targetList'])];
+  const conflict = node['onConflictClause'] as Node | undefined;
+  const onConflict = listOf(conflict?.['targetList']);
+  checkAssigned(found, namesOfTargets([...targets, ...onConflict]));
+  const { plan } = walk.options;
+  const problem =
+    plan.writeProblem({ id: found.id, event, columns: namesOfTargets(targets), defaults: [...defaultsOf(targets), ...defaultsOfValues(node)] }) ??
+    (conflict?.['action'] === 'ONCONFLICT_UPDATE'
+      ? plan.writeProblem({ id: found.id, event: 'update', columns: namesOfTargets(onConflict), defaults: defaultsOf(onConflict) })
+      : undefined);
   if (problem !== undefined) throw refuse(`${shown} cannot be written with masks: ${problem}`, at);
   walk.sources.addRelation(found, relation);
   if (found.planned?.access === 'masked') walkMasked(kind, node, found, walk);
@@ -63,7 +70,7 @@ function walkClean(kind: string, node: Node, found: Found, walk: Walk): void {
   if (kind !== 'InsertStmt' && !walk.options.isHeld && !saysWhichRow(node, found, walk)) {
     throw refuse(`the WHERE does not say which row of ${found.schema}.${found.name} is meant`, undefined, 'Compare a unique column with constants: WHERE id = 1 AND …, or have the policy hold such statements for approval.');
   }
-  const clauses: Node = { ...node, relation: undefined, cols: undefined };
+  const clauses: Node = { ...node, relation: undefined };
   walk.write(clauses);
   if (walk.masked.size > 0) {
     throw new Refusal('write', 'the statement reads columns with masks, and would store what the masks show', 'Write values of your own, or read tables without masks.');
@@ -81,10 +88,12 @@ function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
     if (node['selectStmt'] !== undefined && (values?.['valuesLists'] === undefined || listOf(node['cols']).length === 0)) {
       throw refuse(`rows of ${shown} must be written as VALUES, with their columns named`, undefined, 'Write INSERT INTO t (columns) VALUES (…).');
     }
+    const other = Object.keys(values ?? {}).find((field) => !valuesFields.has(field));
+    if (other !== undefined) throw refuse(`VALUES for ${shown} can have no ${other}`, undefined, 'Write INSERT INTO t (columns) VALUES (…) and nothing behind it.');
   } else if (!saysWhichRow(node, found, walk)) {
     throw refuse(`the WHERE does not say which row of ${shown} is meant`, undefined, 'Compare a unique column without a mask with constants: WHERE id = 1 AND …');
   }
-  const clauses: Node = { targetList: node['targetList'], whereClause: node['whereClause'], values: values?.['valuesLists'] };
+  const clauses: Node = { cols: node['cols'], targetList: node['targetList'], whereClause: node['whereClause'], values: values?.['valuesLists'] };
   walk.write(clauses);
   const inner = walk.sources.relations.length + Number(walk.sources.hasOthers);
   if (inner > 1) throw refuse(`writes of ${shown} can hold no sub-select`, undefined, 'Write the values themselves.');
@@ -92,6 +101,8 @@ function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
   walk.edits.push(...maskReturning(node, found, visible, walk));
 }
 
+/** What the grammar tells of VALUES with nothing before or behind it. */
+const valuesFields: ReadonlySet<string> = new Set(['valuesLists', 'op', 'limitOption']);
 const clauseNames = { withClause: 'WITH', fromClause: 'FROM', usingClause: 'USING', onConflictClause: 'ON CONFLICT' } as const;
 
 /** No raw value may decide what happens, or be stored elsewhere. */
@@ -149,10 +160,24 @@ function returningEdit(
   return [{ start: tokens.start(first), end, text: `${column.sql}${name}` }];
 }
 
-function assignedColumns(node: Node): string[] {
-  const targets = [...listOf(node['cols']), ...listOf(node['targetList'])];
-  const conflict = listOf((node['onConflictClause'] as Node | undefined)?.['targetList']);
-  return [...targets, ...conflict].map((item) => String(nodeOf(item, 'ResTarget')?.['name'] ?? ''));
+function namesOfTargets(targets: readonly unknown[]): string[] {
+  return targets.map((item) => String(nodeOf(item, 'ResTarget')?.['name'] ?? ''));
+}
+
+/** Columns of SET that could take their default. */
+function defaultsOf(targets: readonly unknown[]): string[] {
+  const takesDefault = (item: unknown) => {
+    const value = nodeOf(item, 'ResTarget')?.['val'];
+    const source = nodeOf(value, 'MultiAssignRef')?.['source'];
+    return [value, source, ...listOf(kindOf(source)?.[1]['args'])].some((one) => nodeOf(one, 'SetToDefault') !== undefined);
+  };
+  return namesOfTargets(targets.filter(takesDefault));
+}
+
+/** Columns of INSERT that a row of VALUES leaves to their default. Without a list of columns all are taken to be left to it. */
+function defaultsOfValues(node: Node): string[] {
+  const rows = listOf(nodeOf(node['selectStmt'], 'SelectStmt')?.['valuesLists']).map((list) => listOf(nodeOf(list, 'List')?.['items']));
+  return namesOfTargets(listOf(node['cols'])).filter((_, index) => rows.some((row) => nodeOf(row[index], 'SetToDefault') !== undefined));
 }
 
 function storedValues(node: Node): StoredValue[] {

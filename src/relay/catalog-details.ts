@@ -72,6 +72,8 @@ async function loadCode(connection: SideConnection, relations: Relations): Promi
   await connection.each(queries.indexExpressions, ([id, name, ...texts]) => {
     for (const sql of texts) if (text(sql) !== undefined) add(id, (draft) => (draft.indexExpressions ??= []).push({ name: String(name), sql: String(sql) }));
   });
+  await connection.each(queries.uniques, ([id, name, isNullEqual, columns]) =>
+    add(id, (draft) => (draft.uniques ??= []).push({ name: String(name), columns: JSON.parse(String(columns)) as string[], ...(isNullEqual === 't' && { isNullEqual: true as const }) })));
   await connection.each(queries.policies, ([id, name, command, using, check]) => {
     const reads = command === 'r' || command === '*' || command === 'w' || command === 'd';
     for (const [sql, isRead] of [[using, reads], [check, false]] as const) {

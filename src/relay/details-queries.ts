@@ -59,6 +59,11 @@ export const indexExpressions = `select i.indrelid, c.relname, pg_get_expr(i.ind
   from pg_index i join pg_class c on c.oid = i.indexrelid
   where i.indrelid >= ${firstUserId} and (i.indexprs is not null or i.indpred is not null)`;
 
+export const uniques = `select i.indrelid, c.relname, i.indnullsnotdistinct, (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
+    where a.attrelid = i.indrelid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
+  from pg_index i join pg_class c on c.oid = i.indexrelid
+  where i.indrelid >= ${firstUserId} and (i.indisunique or i.indisexclusion)`;
+
 /** polcmd: r select, a insert, w update, d delete, * all. */
 export const policies = `select polrelid, polname, polcmd, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid) from pg_policy`;
 

@@ -52,6 +52,8 @@ export type RelationDetails = {
   /** Of a partitioned table: columns of its key; "*" where an expression is part of it. */
   readonly partitionKey?: readonly string[];
   readonly checks?: readonly StoredExpression[];
+  /** Unique indexes and exclusion constraints: their plain columns. `isNullEqual`: NULLS NOT DISTINCT. */
+  readonly uniques?: readonly { readonly name: string; readonly columns: readonly string[]; readonly isNullEqual?: true }[];
   /** Of indexes: their expressions and predicates. */
   readonly indexExpressions?: readonly StoredExpression[];
   /** Row security policies, USING and WITH CHECK apart; each says which commands it is for. */
