@@ -24,7 +24,7 @@ export default defineConfig({
         test: {
           ...shared,
           name: 'postgres-15',
-          include: ['test/relay/{clients,refusals,tools,cancel}.test.ts'],
+          include: ['test/relay/{clients,refusals,tools,cancel,masks-catalogue,masks-closed,masks-fuzz}.test.ts', 'test/mask/safe-functions.test.ts'],
           env: { GATE_KEYCHAIN: 'off', GATE_TEST_POSTGRES: postgres15 },
         },
       },

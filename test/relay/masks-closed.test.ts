@@ -91,7 +91,7 @@ test.each([
   ["update customers set name = 'Anna' where id = 1 returning name as x", 'Anna'],
   ["select '{a}'::_text as x", ['a']],
   ['select id as x from customers as c -- a comment behind the alias\n tablesample system (100) where id = 1', 1],
-  ['select l as x from low where id = 1', 'ann'],
+  ['select l as x from low where id = 2', 'bob'],
   ['with pg_class as (select 1 as oid) select relname as x from tables where relname = $$pg_namespace$$', 'pg_namespace'],
   ['select last_value as x from pg_sequences where sequencename = $$counter$$', null],
   ["select count(*)::int as x from (select * from pg_attribute) a where a::text like '%DEFAULTSECRET%'", 0],

@@ -1,4 +1,6 @@
 /** Two worlds and random statements: what a principal with masks is sent is the same from both; without masks it is not. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { serialize } from 'pg-protocol';
 import { Generator } from './masks-generator.ts';
@@ -15,6 +17,8 @@ const plain: RawClient[] = [];
 
 beforeAll(async () => {
   stage = await startMaskStage();
+  const schema = readFileSync(join(import.meta.dirname, 'testdata', 'fuzz-schema.sql'), 'utf8');
+  for (const world of worlds) await stage.admin(world, [schema]);
   for (const world of worlds) {
     const { port, session } = await stage.tunnel(world, 'super');
     masked.push(await RawClient.logIn(port, loginOf(session)));

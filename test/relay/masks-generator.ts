@@ -42,6 +42,45 @@ const tables: readonly Table[] = [
   { name: 'public_products', masked: [], clean: ['id', 'name', 'price'] },
 ];
 
+/** Ways to values that name no masked column. */
+const directs = [
+  `select '411'::fz_dom`,
+  `select '{411,5}'::_fz_dom`,
+  `select cast(null as fz_keys)`,
+  `select null::_customers`,
+  `select pg_input_is_valid('4', 'fz_dom')`,
+  `select * from pg_input_error_info('5', 'fz_dom')`,
+  `select jsonb_populate_record(null::fz_row, '{"d":"4"}')`,
+  `select jsonb_populate_record(k, '{"card":"4"}') from fz_keys k`,
+  `select * from jsonb_to_record('{"d":"4"}') as r (d fz_dom)`,
+  `select fz_peek('4')`,
+  `select fz_stolen()`,
+  `select card_of(1)`,
+  `select card_of(id) from customers order by 1`,
+  `select cust_tab(1)`,
+  `select * from cust_tab()`,
+  `select word from ts_stat('select to_tsvector(card_number::text) from customers') order by 1`,
+  `select count(*) from pg_attribute a where a::text ~ '[345][0-9]{13}'`,
+  `select to_jsonb(a) ->> 'attmissingval' from pg_attribute a where attrelid = 'fz_keys'::regclass order by attnum`,
+  `select attmissingval from pg_attribute where attname = 'late'`,
+  `select most_common_vals, histogram_bounds from pg_stats where tablename = 'customers' order by attname`,
+  `select stavalues1 from pg_statistic order by 1`,
+  `select query from pg_stat_activity order by 1`,
+  `table fz_keys`,
+  `select * from fz_keys order by id`,
+  `select card, late from fz_keys order by card, late`,
+  `prepare fuzz as select card, md5(late) from fz_keys order by id; execute fuzz; deallocate fuzz`,
+  `explain select * from fz_keys where card like '4%'`,
+  `explain (costs off, verbose) execute fuzz`,
+  `do $$ begin raise notice '%', fz_stolen(); end $$`,
+  `copy fz_keys to stdout`,
+  `copy fz_keys (card, late) to stdout with (header)`,
+  `declare c cursor with hold for select card from fz_keys; fetch all from c; close c`,
+];
+
+/** Tables that can be written: id, n and label, and what comes of it. */
+const written = ['fz_arr', 'fz_log', 'fz_sized', 'fz_trig', 'fz_born', 'fz_part', 'fz_keys', 'fz_ref', 'fz_child', 'fz_after'];
+
 export class Generator {
   readonly #dice: Dice;
 
@@ -63,6 +102,11 @@ export class Generator {
         return `prepare fuzz as ${query}; execute fuzz; deallocate fuzz`;
       case 4:
         return this.#write();
+      case 6:
+      case 7:
+        return this.#ownWrite();
+      case 8:
+        return dice.one(directs);
       case 5:
         return `copy ${dice.one(['customers', 'orders', 'staff', 'customers (id, card_number)', 'scratch'])} to stdout`;
       default:
@@ -173,6 +217,68 @@ export class Generator {
       `insert into customers (id, name, country) values (${dice.one(['1', '60'])}, 'f', 'XX') returning id, email, card_tail`,
       `update orders set status = (select min(card_number) from customers) where id = 11`,
       `update customers set balance = balance where ssn like '2%' and id = 1`,
+    ]);
+  }
+
+  /** A write whose parts are each harmless or not by chance. */
+  #ownWrite(): string {
+    const dice = this.#dice;
+    const table = dice.one(written);
+    const own = table === 'fz_arr' ? ['n', 'label', 'arr'] : table === 'fz_log' ? ['n', 'label', 'what'] : table === 'fz_keys' ? ['n', 'label', 'region', 'card', 'late'] : ['n', 'label'];
+    const column = () => (dice.chance(80) ? dice.one(own.slice(0, 2)) : dice.one(own));
+    const id = () => String(1 + dice.below(24));
+    const where = () => `where id = ${id()}${dice.chance(25) ? ` and ${this.#condition(own)}` : ''}${dice.chance(5) ? ' or true' : ''}`;
+    const returning = () => (dice.chance(60) ? '' : ` returning ${dice.one(['*', 'id', column(), `${column()} as x`, `md5(${column()}::text)`, `${table}`, `(${this.#secret()})`])}`);
+    const set = () => (dice.chance(15) ? `(n, label) = ${dice.one([`(default, 'y')`, `row (6, default)`, `(select 7, 'z')`, `(7, ${this.#value('label')})`])}` : this.#assignment(column()));
+    switch (dice.below(4)) {
+      case 0:
+        return `update ${table} set ${set()} ${where()}${returning()}`;
+      case 1:
+        return `delete from ${table} ${where()}${returning()}`;
+      default:
+        return this.#insert(table, column(), `${dice.chance(30) ? ` on conflict (id${table === 'fz_part' ? ', n' : ''}) do ${dice.chance(25) ? 'nothing' : `update set ${set()}${dice.chance(20) ? ` where ${this.#condition(own)}` : ''}`}` : ''}${returning()}`);
+    }
+  }
+
+  #insert(table: string, column: string, rest: string): string {
+    const dice = this.#dice;
+    if (dice.chance(5)) return `insert into ${table} default values${rest}`;
+    const target = column === 'arr' && dice.chance(70) ? `arr[${dice.one(['2', `(${this.#secret()})::int % 9`, `length(fz_stolen())`])}]` : column;
+    const row = () => `(${table !== 'fz_sized' && dice.chance(95) ? String(1 + this.#dice.below(60)) : 'default'}, ${target === 'arr[2]' ? '9' : this.#value(column)})`;
+    const rows = dice.chance(30) ? `${row()}, ${row()}` : row();
+    const tail = dice.chance(12) ? dice.one([` limit 1`, ` limit (select length(${this.#secret()}) - 15)`, ` order by (${this.#secret()}) limit 1`, ` offset ascii(${this.#secret()}) - 52`]) : '';
+    if (dice.chance(10)) return `insert into ${table} (id, label) select 70 + ${dice.below(9)}, ${this.#secret()}${rest}`;
+    return `insert into ${table} (id, ${target}) values ${rows}${tail}${rest}`;
+  }
+
+  #assignment(column: string): string {
+    const dice = this.#dice;
+    if (column === 'arr' && dice.chance(60)) return `arr[${dice.one(['1', 'length(fz_stolen())', `ascii(${this.#secret()})`])}] = 3`;
+    return `${column} = ${this.#value(column)}`;
+  }
+
+  #value(column: string): string {
+    const dice = this.#dice;
+    if (dice.chance(20)) return 'default';
+    if (dice.chance(12)) return column === 'n' ? `length((${this.#secret()})::text)` : column === 'arr' ? `array[ascii((${this.#secret()})::text)]` : `(${this.#secret()})::text`;
+    if (column === 'n') return String(dice.below(9));
+    if (column === 'arr') return `'{7}'`;
+    return dice.one([`'4111111111111111'`, `'4929000000006'`, `'new'`, `'label 1'`, `'US'`, `'DE'`, `'XX'`, `'FR'`, `'************1111'`]);
+  }
+
+  #condition(own: readonly string[]): string {
+    const dice = this.#dice;
+    return dice.one([`${dice.one(own)}::text like '4%'`, `length((${this.#secret()})::text) > ${dice.below(20)}`, `n < ${dice.below(9)}`, `fz_peek('4')`]);
+  }
+
+  /** An expression without parentheses of its own that has something of a masked value. */
+  #secret(): string {
+    return this.#dice.one([
+      `(select card_number::text from customers where id = 1)`,
+      `(select min(card) from fz_keys)`,
+      `fz_stolen()`,
+      `(select late from fz_keys limit 1)`,
+      `(select ssn::text from people order by ssn limit 1)`,
     ]);
   }
 }

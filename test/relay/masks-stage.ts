@@ -20,12 +20,12 @@ const password = 'upstream-canary-7261';
 const masks = `
     masks:
       rules:
-        - { name: cards, columns: [public.customers.card_number, public.orders.card_number, public.payments.pan], mask: { partial: { last: 4 } } }
+        - { name: cards, columns: [public.customers.card_number, public.orders.card_number, public.payments.pan, public.fz_keys.card, public.fz_keys.late], mask: { partial: { last: 4 } } }
         - { name: email, columns: [public.customers.email], mask: redact }
         - { name: ssn, columns: [public.customers.ssn, public.people.ssn], mask: redact }
         - { name: hidden, columns: [public.customers.pin, public.customers.profile, public.customers.reach, public.customers.tags, public.customers.notes, public.audit_note.msg], mask: "null" }
         - { name: declared, columns: ["public.v_masked.*"], mask: clear }
-        - { name: rest, columns: [public.customers.id, public.customers.name, public.customers.country, public.customers.balance, public.customers.created_at, "public.orders.*", "public.payments.*", "public.people.*", "public.staff.*", "public.audit_note.*"], mask: clear }
+        - { name: rest, columns: [public.customers.id, public.customers.name, public.customers.country, public.customers.balance, public.customers.created_at, "public.orders.*", "public.payments.*", "public.people.*", "public.staff.*", "public.audit_note.*", public.fz_keys.id, public.fz_keys.n, public.fz_keys.label, public.fz_keys.region], mask: clear }
 `;
 export const maskedPolicy = `
 auditors: [audit]
