@@ -1,5 +1,6 @@
 /** Masks that a policy writes as SQL over `value`: taken only where they compute from it alone and cannot fail. Pure. */
 import type { Syntax } from '../sql/parser.ts';
+import type { MaskRules } from './plan.ts';
 import { kindOf, listOf, locationOf, namesOf, nodeOf, stringOf, type Node } from './tree.ts';
 
 /** None of them raises an error, whatever text they are given. */
@@ -7,6 +8,29 @@ const totalFunctions = new Set(['left', 'right', 'lower', 'upper', 'initcap', 'l
 const totalOperators = new Set(['||', '=', '<>', '<', '>', '<=', '>=', '~~', '!~~', '~~*', '!~~*']);
 
 export type CustomMask = { readonly parts: readonly string[] } | { readonly problem: string };
+
+/** Texts that `cutRules` must have parsed. */
+export function customTexts({ rules }: MaskRules): string[] {
+  return rules.flatMap(({ mask }) => (mask.kind === 'sql' ? [asSelect(mask.sql)] : []));
+}
+
+function asSelect(sql: string): string {
+  return `SELECT ${sql}`;
+}
+
+/** Rules with their SQL taken apart. One that is not safe shows NULL; `problems` says why. */
+export function cutRules(rules: MaskRules, syntaxOf: (sql: string) => Syntax | undefined): { readonly rules: MaskRules; readonly problems: readonly string[] } {
+  const problems: string[] = [];
+  const cut = rules.rules.map((rule) => {
+    const { mask } = rule;
+    if (mask.kind !== 'sql') return rule;
+    const found = cutMaskSql(mask.sql, syntaxOf(asSelect(mask.sql)));
+    if (!('problem' in found)) return { ...rule, mask: { ...mask, parts: found.parts } };
+    problems.push(`the SQL of the rule ${rule.path} cannot be used, so its columns are shown as NULL: ${found.problem}`);
+    return { ...rule, mask: { kind: 'null' } as const };
+  });
+  return { rules: { ...rules, rules: cut }, problems };
+}
 
 /** `syntax`: of "SELECT <sql>". Answers what stands around each `value`. */
 export function cutMaskSql(sql: string, syntax: Syntax | undefined): CustomMask {

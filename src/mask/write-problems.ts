@@ -52,8 +52,9 @@ function codeProblem(known: Known, draft: Draft, { event, columns, defaults = []
   const { details } = draft;
   const names = new Map((catalog.data.details?.types ?? []).map((type) => [`${type.schema}.${type.name}`, type.id]));
   for (const column of details.columns) {
-    const type = names.get(column.baseType);
-    const problem = type === undefined ? undefined : typeProblem(type);
+    // Values of an array are those of its elements.
+    const type = names.get(column.baseType) ?? names.get(column.baseType.replace('._', '.'));
+    const problem = type === undefined ? (column.baseType.includes('.') ? 'it is not known' : undefined) : typeProblem(type);
     if (problem !== undefined) return `the type of its column ${column.name}: ${problem}`;
     const takesDefault = defaults.includes(column.name) || (event === 'insert' && !columns.includes(column.name));
     if (!takesDefault || column.default === undefined || nextValue.test(column.default)) continue;

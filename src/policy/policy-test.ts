@@ -6,7 +6,11 @@ import type { Principal } from '../principal/principal.ts';
 import { answer } from './explain.ts';
 import type { Examined } from './examined.ts';
 import { CatalogFile } from './catalog-file.ts';
+import { maskRulesFor } from './masks.ts';
+import { masksOf, type MasksAnswer } from './offline-masks.ts';
 import type { Policy } from './role.ts';
+import type { Syntax } from '../sql/parser.ts';
+import type { SessionNames } from '../sql/session-names.ts';
 
 const Text = z.string().check(z.minLength(1));
 
@@ -32,7 +36,8 @@ const Case = z.strictObject({
   /** How many approvals it takes. */
   approvals: z.optional(z.int().check(z.minimum(1))),
   rowsMax: z.optional(z.int().check(z.minimum(1))),
-  masks: z.optional(z.never('masks are reserved: this version of gate has no masking rules to test')),
+  /** All columns that are masked, as schema.table.column, or that masks refuse the text. */
+  masks: z.optional(z.union([z.array(Text), z.literal('refused')], 'write a list of columns like [public.customers.card], or refused')),
 });
 
 export const CaseFile = z.strictObject({
@@ -53,7 +58,14 @@ export type CaseResult = {
   readonly answer?: ExplainAnswer;
 };
 
-export function runCase(policy: Policy, one: PolicyCase, options: { examined: Examined; now: Date }): CaseResult {
+export type CaseOptions = {
+  readonly examined: Examined;
+  readonly now: Date;
+  readonly names: SessionNames;
+  readonly parse: (sql: string) => Syntax | undefined;
+};
+
+export function runCase(policy: Policy, one: PolicyCase, options: CaseOptions): CaseResult {
   const name = one.name ?? `${one.who.name} (${one.who.groups.join(', ')}) on ${one.target}: ${one.sql.replaceAll(/\s+/g, ' ').slice(0, 60)}`;
   const { name: subject, kind, groups } = one.who;
   const principal: Principal = { issuer: 'test', subject, kind, name: subject, groups };
@@ -61,14 +73,28 @@ export function runCase(policy: Policy, one: PolicyCase, options: { examined: Ex
   const now = one.at === undefined ? options.now : new Date(one.at);
   try {
     const said = answer({ policy, principal, target: { name: target }, role, examined: options.examined, now, reason, ticket });
-    const problems = compare(one, said);
-    return { name, ok: problems.length === 0, problems, answer: said };
+    const { names, parse } = options;
+    const masks = masksOf({ policy, principal, target, role: said.role, now, sql: one.sql, names, isHeld: said.decision.effect === 'hold', parse });
+    const areTold = masks !== undefined || maskRulesFor(policy, { target, role: said.role, principal, now }).rules.length === 0;
+    const problems = [...compare(one, said), ...compareMasks(one, areTold ? (masks ?? noMasks) : undefined)];
+    return { name, ok: problems.length === 0, problems, answer: { ...said, ...(masks && { masks }) } };
   } catch (error) {
     if (!(error instanceof GateError)) throw error;
     // Who may take no role may run nothing: that is what a case may well expect.
     if (one.expect === 'deny' && one.rule === undefined) return { name, ok: true, problems: [] };
     return { name, ok: false, problems: [error.message] };
   }
+}
+
+const noMasks: MasksAnswer = { level: 'proven', columns: [] };
+
+function compareMasks({ masks }: PolicyCase, said: MasksAnswer | undefined): string[] {
+  if (masks === undefined) return [];
+  if (said === undefined) return ['masks apply, but the catalog of the file says no columns, or the text cannot be parsed'];
+  if (masks === 'refused') return said.refusal === undefined ? ['expected that masks refuse it, and they do not'] : [];
+  if (said.refusal !== undefined) return [`masks refuse it by ${said.refusal.rule}: ${said.refusal.reason}`];
+  const [expected, got] = [masks, said.columns.map(({ column }) => column)].map((list) => list.toSorted().join(', ') || 'none') as [string, string];
+  return expected === got ? [] : [`expected the masked columns ${expected}, got ${got}`];
 }
 
 function compare(one: PolicyCase, { decision }: ExplainAnswer): string[] {

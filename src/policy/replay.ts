@@ -7,6 +7,7 @@ import type { SessionNames } from '../sql/resolve.ts';
 import { decide } from './decide.ts';
 import { examineParsed } from './examined.ts';
 import { factsOfKinds } from './kinds-only.ts';
+import { maskRulesFor } from './masks.ts';
 import type { Effect, Policy } from './role.ts';
 
 export type ReplayedStatement = {
@@ -19,6 +20,8 @@ export type ReplayedStatement = {
   readonly sql: string;
   readonly was: { readonly effect: Effect; readonly rule: string };
   readonly now: { readonly effect: Effect; readonly rule: string; readonly reason: string };
+  /** Columns that were masked, as recorded, and those of them that the candidate would show as they are. */
+  readonly masks?: { readonly was: readonly string[]; readonly shown: readonly string[] };
 };
 
 export type ReplayOptions = {
@@ -70,7 +73,20 @@ export class SessionReplay {
       // What was approved or turned down by people had been held by the policy.
       was: { effect: event.request === undefined ? event.effect : 'hold', rule: event.rule },
       now: { effect: decision.effect, rule: decision.rule, reason: decision.reason },
+      ...this.#masksOf(event, open, at),
     };
+  }
+
+  /** Columns that only the candidate masks cannot be told: the record says which were masked, not which were read. */
+  #masksOf({ masked = [] }: EventOf<'statement'>, { who, target, role }: EventOf<'session.open'>, now: Date): Pick<ReplayedStatement, 'masks'> {
+    if (masked.length === 0) return {};
+    const { rules } = maskRulesFor(this.#options.policy, { target, role, principal: who, now });
+    const isMasked = (column: string) => {
+      const [schema = '', relation = '', name = ''] = column.split('.');
+      return (rules.find((rule) => rule.covers(schema, relation, name))?.mask.kind ?? 'clear') !== 'clear';
+    };
+    const was = masked.map(({ column }) => column);
+    return { masks: { was, shown: was.filter((column) => !isMasked(column)) } };
   }
 
   #factsOf(event: EventOf<'statement'>) {
@@ -117,6 +133,6 @@ function grantOf({ grant, who, target, role, reason, ticket, expiresAt }: EventO
   };
 }
 
-export function isChange({ was, now }: ReplayedStatement): boolean {
-  return was.effect !== now.effect;
+export function isChange({ was, now, masks }: ReplayedStatement): boolean {
+  return was.effect !== now.effect || (masks !== undefined && masks.shown.length > 0);
 }

@@ -2,8 +2,8 @@
 import { buildPlan, storedTexts } from '../mask/closure.ts';
 import { maskStatement } from '../mask/analyse.ts';
 import type { Masked } from '../mask/masked.ts';
-import { cutMaskSql } from '../mask/custom.ts';
-import type { MaskPlan, MaskRule, MaskRules } from '../mask/plan.ts';
+import { customTexts, cutRules } from '../mask/custom.ts';
+import type { MaskPlan, MaskRules } from '../mask/plan.ts';
 import type { Catalog } from '../sql/catalog.ts';
 import type { Grammar, Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
@@ -140,28 +140,12 @@ export class MaskPlans {
 
   async #build(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
     const trees = new Map<string, Syntax | undefined>();
-    for (const sql of storedTexts(catalog)) trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
-    const { cut, problems } = await this.#cutCustom(rules, grammar);
-    const closed = buildPlan({ catalog, rules: cut, syntaxOf: (sql) => trees.get(sql) });
-    const built = { ...closed, problems: [...problems, ...closed.problems] };
+    for (const sql of [...customTexts(rules), ...storedTexts(catalog)]) trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
+    const syntaxOf = (sql: string) => trees.get(sql);
+    const cut = cutRules(rules, syntaxOf);
+    const closed = buildPlan({ catalog, rules: cut.rules, syntaxOf });
+    const built = { ...closed, problems: [...cut.problems, ...closed.problems] };
     for (const problem of built.problems) this.#log.warn({ masks: problem }, 'a mask needs attention');
     return new PreparedPlan(built, this.#parser, grammar);
-  }
-
-  /** Masks written as SQL, checked; one that is not safe shows NULL. */
-  async #cutCustom(rules: MaskRules, grammar: Grammar): Promise<{ cut: MaskRules; problems: string[] }> {
-    const problems: string[] = [];
-    const cut: MaskRule[] = [];
-    for (const rule of rules.rules) {
-      const { mask } = rule;
-      if (mask.kind !== 'sql') {
-        cut.push(rule);
-        continue;
-      }
-      const found = cutMaskSql(mask.sql, await this.#parser.parseSyntax(`SELECT ${mask.sql}`, grammar));
-      if ('problem' in found) problems.push(`the SQL of the rule ${rule.path} cannot be used, so its columns are shown as NULL: ${found.problem}`);
-      cut.push({ ...rule, mask: 'problem' in found ? { kind: 'null' } : { ...mask, parts: found.parts } });
-    }
-    return { cut: { ...rules, rules: cut }, problems };
   }
 }

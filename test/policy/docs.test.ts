@@ -7,7 +7,7 @@ import { examineParsed } from '../../src/policy/examined.ts';
 import { policyJsonSchema } from '../../src/policy/json-schema.ts';
 import { CaseFile, runCase } from '../../src/policy/policy-test.ts';
 import { parsePolicy } from '../../src/policy/policy.ts';
-import { loadParser, type ParsedSql } from '../../src/sql/parser.ts';
+import { loadParser, loadSyntaxParser, type ParsedSql, type Syntax } from '../../src/sql/parser.ts';
 import { parseYaml } from '../../src/yaml/yaml-file.ts';
 import { now } from './some.ts';
 
@@ -23,8 +23,9 @@ const policies = examples.filter(({ yaml }) => /^targets:/m.test(yaml) && !/^iss
 const tests = examples.filter(({ yaml }) => /^cases:/m.test(yaml));
 
 let parse: (sql: string) => ParsedSql;
+let parseSyntax: (sql: string) => Syntax | undefined;
 beforeAll(async () => {
-  parse = await loadParser();
+  [parse, parseSyntax] = await Promise.all([loadParser(), loadSyntaxParser()]);
 });
 
 test('there are examples to hold', () => {
@@ -44,7 +45,8 @@ describe('tests pass on the policy that stands before them', () => {
     const policy = parsePolicy(before?.yaml ?? '', file);
     const { cases, catalog } = parseYaml(yaml, file, CaseFile);
     for (const one of cases) {
-      const result = runCase(policy, one, { examined: examineParsed(parse(one.sql), sessionNames(catalog)), now });
+      const names = sessionNames(catalog);
+      const result = runCase(policy, one, { examined: examineParsed(parse(one.sql), names), now, names, parse: parseSyntax });
       expect(result.problems).toEqual([]);
     }
   });

@@ -33,6 +33,7 @@ create function lower(varchar) returns text language sql stable as 'select card 
 create function bad_eq(varchar, varchar) returns bool language plpgsql stable as $$ begin raise exception 'LEAK %', public.stolen(); end $$;
 create operator === (leftarg = varchar, rightarg = varchar, function = bad_eq);
 create view tables as select n.nspname, c.relname, k.card from pg_class c join pg_namespace n on n.oid = c.relnamespace left join customers k on k.id = 1;
+create table doms (id int primary key, d dom[]); create table rows (id int primary key, r plain);
 create type plainrow as (a int); create sequence counter; select nextval('counter');
 create table dflt (id int primary key default length(stolen()), note text); insert into dflt values (7, 'x'), (16, 'stolen');
 create table follows (id int primary key, parent int default length(stolen()) references dflt on delete set default); insert into follows values (1, 7);
@@ -73,6 +74,8 @@ test.each([
   ['foreign key to a masked column', "insert into ufk values (1, '4111')"],
   ['row filled from JSON through record', "select jsonb_populate_record(p::record, '{\"d\":\"411\"}') from plain p"],
   ['row filled from JSON by names', "select jsonb_populate_record(from_json => '{\"d\":\"411\"}', base => p) from plain p"],
+  ['column that is an array of a domain', `insert into doms values (1, '{"411"}')`],
+  ['column that is a row', `insert into rows values (1, null)`],
   ['composite with a domain', 'select null::holder'],
   ['delete of what a foreign key refers to', 'delete from uq where id = 2'],
   ['default of a row that follows a delete', 'delete from dflt where id = 7'],

@@ -31,6 +31,13 @@ afterAll(async () => {
   await stage?.[Symbol.asyncDispose]();
 });
 
+/** Nothing of a statement that failed may stand in the way of the next. */
+async function tidyUp(client: RawClient, said: readonly string[], sql: string): Promise<void> {
+  if (said.at(-1) !== 'Z I') await ask(client, 'rollback', false);
+  if (sql.startsWith('prepare')) await ask(client, 'deallocate all', false);
+  if (sql.includes('with hold')) await ask(client, 'close all', false);
+}
+
 async function ask(client: RawClient, sql: string, isBinary: boolean): Promise<string[]> {
   if (isBinary) client.send(serialize.parse({ text: sql }), serialize.bind({ binary: true }), serialize.describe({ type: 'P', name: '' }), serialize.execute({}), serialize.sync());
   else client.send(serialize.query(sql));
@@ -41,6 +48,7 @@ async function ask(client: RawClient, sql: string, isBinary: boolean): Promise<s
 test(`${count} statements give the same in both worlds (seed ${seed})`, async () => {
   const generator = new Generator(seed);
   let admitted = 0;
+  let succeeded = 0;
   let differing = 0;
   let compared = 0;
   for (let number = 0; number < count; number++) {
@@ -49,14 +57,17 @@ test(`${count} statements give the same in both worlds (seed ${seed})`, async ()
     const isBinary = number % 5 === 0 && !/;|\bt\b(?!\.)|\*/.test(sql);
     const [a, b] = [await ask(masked[0] as RawClient, sql, isBinary), await ask(masked[1] as RawClient, sql, isBinary)];
     expect({ number, sql, said: b }).toEqual({ number, sql, said: a });
+    for (const client of masked) await tidyUp(client, a, sql);
     if (!a.some((reply) => reply.includes('D=Rule: '))) admitted++;
+    if (!a.some((reply) => reply.startsWith('E '))) succeeded++;
     if (number % 5 !== 1) continue;
     compared++;
     const [rawA, rawB] = [await ask(plain[0] as RawClient, `begin; ${sql.replace(/^begin; |; rollback$/g, '')}; rollback`, false), await ask(plain[1] as RawClient, `begin; ${sql.replace(/^begin; |; rollback$/g, '')}; rollback`, false)];
-    for (const client of plain) await ask(client, 'rollback', false);
+    for (const client of plain) await tidyUp(client, ['Z E'], sql);
     if (JSON.stringify(rawA) !== JSON.stringify(rawB)) differing++;
   }
   expect(admitted / count).toBeGreaterThan(0.3);
+  expect(succeeded / count).toBeGreaterThan(0.25);
   expect(differing / compared).toBeGreaterThan(0.1);
-  process.stderr.write(`${admitted} of ${count} admitted, ${differing} of ${compared} differ without masks\n`);
+  process.stderr.write(`${admitted} of ${count} admitted, ${succeeded} without an error, ${differing} of ${compared} differ without masks\n`);
 }, 7_200_000);

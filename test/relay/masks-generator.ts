@@ -228,7 +228,7 @@ export class Generator {
     const column = () => (dice.chance(80) ? dice.one(own.slice(0, 2)) : dice.one(own));
     const id = () => String(1 + dice.below(24));
     const where = () => `where id = ${id()}${dice.chance(25) ? ` and ${this.#condition(own)}` : ''}${dice.chance(5) ? ' or true' : ''}`;
-    const returning = () => (dice.chance(60) ? '' : ` returning ${dice.one(['*', 'id', column(), `${column()} as x`, `md5(${column()}::text)`, `${table}`, `(${this.#secret()})`])}`);
+    const returning = () => (dice.chance(60) ? '' : ` returning ${dice.one(['*', 'id', column(), `${column()} as x`, `md5(${column()}::text)`, table, `(${this.#secret()})`])}`);
     const set = () => (dice.chance(15) ? `(n, label) = ${dice.one([`(default, 'y')`, `row (6, default)`, `(select 7, 'z')`, `(7, ${this.#value('label')})`])}` : this.#assignment(column()));
     switch (dice.below(4)) {
       case 0:

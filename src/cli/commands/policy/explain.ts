@@ -4,7 +4,7 @@ import type { ExplainAnswer } from '../../../api/policy-api.ts';
 import { GateError } from '../../../errors/errors.ts';
 import type { Context } from '../../context.ts';
 import { oneLine } from '../../output.ts';
-import { loadExaminer, loadNames, loadPolicy, readText } from './offline.ts';
+import { loadExaminer, loadNames, loadPolicy, loadSyntax, readText } from './offline.ts';
 
 type Flags = {
   readonly as?: string;
@@ -64,15 +64,20 @@ async function askRelay(context: Context, { target, role, as }: Flags, { sql, gr
 }
 
 async function askFile(flags: Flags, { sql, groups, policy: file }: { sql: string; groups: string[]; policy: string }): Promise<ExplainAnswer> {
-  const [policy, examine, names, { answer }] = await Promise.all([
+  const [policy, examine, parse, names, { answer }, { masksOf }] = await Promise.all([
     loadPolicy(file),
     loadExaminer(),
+    loadSyntax(),
     loadNames(flags.catalog),
     import('../../../policy/explain.ts'),
+    import('../../../policy/offline-masks.ts'),
   ]);
   const name = flags.as ?? 'someone';
   const principal = { issuer: 'local', subject: name, kind: 'human', name, groups } as const;
-  return answer({ policy, principal, target: { name: flags.target }, role: flags.role, examined: examine(sql, names), now: new Date() });
+  const now = new Date();
+  const said = answer({ policy, principal, target: { name: flags.target }, role: flags.role, examined: examine(sql, names), now });
+  const masks = masksOf({ policy, principal, target: flags.target, role: said.role, now, sql, names, isHeld: said.decision.effect === 'hold', parse });
+  return { ...said, ...(masks && { masks }) };
 }
 
 export function formatAnswer({ decision, statements, principal, target, role, policy, masks }: ExplainAnswer): string {

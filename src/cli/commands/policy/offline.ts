@@ -2,6 +2,7 @@
 import type { Examined } from '../../../policy/examined.ts';
 import type { Policy } from '../../../policy/role.ts';
 import { GateError, messageOf } from '../../../errors/errors.ts';
+import type { Syntax } from '../../../sql/parser.ts';
 import type { SessionNames } from '../../../sql/resolve.ts';
 
 const fileBytesMax = 16 * 1024 * 1024;
@@ -45,6 +46,12 @@ export async function loadExaminer(): Promise<(sql: string, names: SessionNames)
       return { ok: false, rule: 'parse', reason: error.message };
     }
   };
+}
+
+/** For masks: what turns a text into its tree. Undefined where it cannot be parsed. */
+export async function loadSyntax(): Promise<(sql: string) => Syntax | undefined> {
+  const { loadSyntaxParser } = await import('../../../sql/parser.ts');
+  return loadSyntaxParser();
 }
 
 /** A catalog that a file writes down; without one, no name is known. */

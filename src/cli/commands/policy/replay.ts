@@ -29,7 +29,7 @@ export function replayCommand(context: Context): Command {
     .summary('hold recorded statements against another policy')
     .description(
       'Reads the record from the relay (auditors see all of it, others their own) and lists what the candidate would ' +
-        'newly allow, hold or deny. Exit code 0 when nothing changes, 1 when something does, 2 when that cannot be told.',
+        'newly allow, hold or deny, and the masks that it would take away. Exit code 0 when nothing changes, 1 when something does, 2 when that cannot be told.',
     )
     .requiredOption('--policy <file>', 'the candidate')
     .requiredOption('--from <time>', 'a time like 2026-05-04T10:00:00Z, or how long ago: 12h', parseTime)
@@ -100,8 +100,8 @@ async function replayAll(relay: RelayClient, sessions: readonly SessionSummary[]
       if (replayed === undefined) continue;
       statements += 1;
       if (!isChange(replayed)) continue;
-      const { who, target, role, sql, was, now } = replayed;
-      const key = JSON.stringify([who, target, role, sql, was, now.effect, now.rule]);
+      const { who, target, role, sql, was, now, masks } = replayed;
+      const key = JSON.stringify([who, target, role, sql, was, now.effect, now.rule, masks?.shown]);
       const known = changes.get(key);
       if (known === undefined) changes.set(key, { ...replayed, count: 1 });
       else known.count += 1;
@@ -114,12 +114,14 @@ const headings = { allow: 'Newly allowed', hold: 'Newly held', deny: 'Newly deni
 
 function format({ sessions, statements, changes }: Totals): string {
   const parts = (['allow', 'hold', 'deny'] as const).flatMap((effect) => {
-    const own = changes.filter(({ now }) => now.effect === effect);
+    const own = changes.filter(({ was, now }) => now.effect === effect && was.effect !== effect);
     if (own.length === 0) return [];
     const rows = own.map(({ who, target, role, was, now, count, sql }) => [who, `${target}/${role}`, was.effect, now.rule, String(count), shorten(sql)]);
     return [`${headings[effect]}\n`, formatTable(['WHO', 'TARGET/ROLE', 'WAS', 'RULE', 'TIMES', 'STATEMENT'], rows), '\n'];
   });
-  const total = `${statements} statements of ${sessions} sessions; ${changes.length === 0 ? 'nothing would change' : `${changes.length} would be decided differently`}.\n`;
+  const unmasked = changes.flatMap(({ who, target, role, masks, count, sql }) => (masks === undefined || masks.shown.length === 0 ? [] : [[who, `${target}/${role}`, masks.shown.join(', '), String(count), shorten(sql)]]));
+  if (unmasked.length > 0) parts.push('No longer masked\n', formatTable(['WHO', 'TARGET/ROLE', 'COLUMNS', 'TIMES', 'STATEMENT'], unmasked), '\n');
+  const total = `${statements} statements of ${sessions} sessions; ${changes.length === 0 ? 'nothing would change' : `${changes.length} would be decided or masked differently`}.\n`;
   return `${parts.join('')}${total}`;
 }
 

@@ -7,7 +7,7 @@ import { GateError, messageOf } from '../../../errors/errors.ts';
 import type { Context } from '../../context.ts';
 import { ExitCode } from '../../exit-code.ts';
 import { oneLine } from '../../output.ts';
-import { loadExaminer, loadPolicy, readText } from './offline.ts';
+import { loadExaminer, loadPolicy, loadSyntax, readText } from './offline.ts';
 
 type Flags = { readonly policy?: string; readonly reporter?: 'text' | 'junit' | 'json' };
 type FileResult = { readonly file: string; readonly results: readonly CaseResult[] };
@@ -28,7 +28,7 @@ export function testCommand(context: Context): Command {
 export async function runPolicyTest(context: Context, path: string, flags: Flags): Promise<void> {
   const { io } = context;
   const files = await findCases(path);
-  const examine = await loadExaminer();
+  const [examine, parse] = [await loadExaminer(), await loadSyntax()];
   const [{ runCase }, { sessionNames }] = await Promise.all([
     import('../../../policy/policy-test.ts'),
     import('../../../policy/catalog-file.ts'),
@@ -39,7 +39,7 @@ export async function runPolicyTest(context: Context, path: string, flags: Flags
     const policyFile = content.policy === undefined ? (flags.policy ?? join(await directoryOf(path), 'policy.yaml')) : resolve(dirname(file), content.policy);
     const policy = await loadPolicy(policyFile);
     const names = sessionNames(content.catalog);
-    tested.push({ file, results: content.cases.map((one) => runCase(policy, one, { examined: examine(one.sql, names), now })) });
+    tested.push({ file, results: content.cases.map((one) => runCase(policy, one, { examined: examine(one.sql, names), now, names, parse })) });
   }
   const reporter = flags.reporter ?? (io.json ? 'json' : 'text');
   if (reporter === 'json') await io.writeJson(toJson(tested));
