@@ -137,6 +137,66 @@ describe('test', () => {
     expect(await gate('policy', 'test', path)).toMatchObject({ code: 0, out: expect.stringMatching(/ {2}ok {3}someone \(engineering\) on shop: select 1\n[^]*2 passed, 0 failed\n$/) as string });
   });
 
+  const masked = `approvers: {}
+targets:
+  shop:
+    masks:
+      rules:
+        - { name: cards, columns: [public.customers.card], mask: { sql: "left(value, 1) || '…'" }, exempt: [{ groups: [fraud], reason: cases, until: 2099-01-01T00:00:00Z }] }
+        - { name: rest, columns: [public.customers.id, public.customers.tags], mask: clear }
+    roles:
+      r: { groups: [engineering, fraud], allow: [read, write] }
+`;
+  const customers = `catalog:\n  tables:\n    public.customers: { keys: [{ id: bigint }], columns: { id: bigint, card: varchar(20), tags: "text[]", added: timestamptz } }\n    public.items: { keys: [{ id: int }] }\n`;
+
+  test('masks: all columns, none for the exempt, refusals', async () => {
+    const path = await cases(
+      `policy: ../masked.yaml\n${customers}cases:\n${[
+        oneCase('select id, card from customers', 'allow', ', masks: [public.customers.card]'),
+        oneCase('select * from customers', 'allow', ', masks: [public.customers.card]'),
+        oneCase('select 1', 'allow', ', masks: []'),
+        oneCase('select added from customers', 'allow', ', masks: refused'),
+        oneCase("update customers set card = '1' where id = 1", 'allow', ', masks: refused'),
+        oneCase("update customers set tags = '{a}' where id = 1", 'allow', ', masks: []'),
+        oneCase('select card from customers', 'allow', ', masks: []').replace('engineering', 'fraud'),
+      ].join('')}`,
+    );
+    await writeFile(join(path, 'masked.yaml'), masked);
+    expect(await gate('policy', 'test', path)).toMatchObject({ code: 0, out: expect.stringMatching(/7 passed, 0 failed\n$/) as string });
+  });
+
+  test('masks that differ are told', async () => {
+    const wrong = [
+      oneCase('select card from customers', 'allow', ', masks: []'),
+      oneCase('select 1', 'allow', ', masks: [public.customers.card]'),
+      oneCase('select id from customers', 'allow', ', masks: refused'),
+      oneCase('select added from customers', 'allow', ', masks: []'),
+      oneCase('select id from items', 'allow', ', masks: []'),
+    ].join('');
+    const path = await cases(`policy: ../masked.yaml\n${customers}cases:\n${wrong}`);
+    await writeFile(join(path, 'masked.yaml'), masked);
+    const { code, out } = await gate('policy', 'test', path);
+    expect(code).toBe(1);
+    expect(out).toContain('expected the masked columns none, got public.customers.card');
+    expect(out).toContain('expected the masked columns public.customers.card, got none');
+    expect(out).toContain('expected that masks refuse it, and they do not');
+    expect(out).toContain('masks refuse it by masks/column: the column public.customers.added is not classified');
+    expect(out).toMatch(/masks refuse it by masks\/relation: [^\n]*items/);
+    expect(out).toMatch(/0 passed, 5 failed\n$/);
+    await writeFile(join(path, 'deep', 'cases.yaml'), `policy: ../masked.yaml\ncases:\n${oneCase('select 1', 'allow', ', masks: []')}`);
+    expect((await gate('policy', 'test', path)).out).toContain('masks apply, but the catalog of the file says no columns');
+  });
+
+  test('explain with a catalog shows masks', async () => {
+    await writeFile(file('masked.yaml'), masked);
+    await writeFile(file('catalog.yaml'), customers.replace('catalog:\n', '').replaceAll(/^ {2}/gm, ''));
+    const argv = ['policy', 'explain', '--policy', file('masked.yaml'), '--catalog', file('catalog.yaml'), '--target', 'shop', '--groups', 'engineering'];
+    const { code, out } = await gate(...argv, '--sql', 'select card from customers');
+    expect(code).toBe(0);
+    expect(out).toContain('public.customers.card: sql (rule shop/masks/cards)');
+    expect(out).toMatch(/sent +select card from \(SELECT "?id"?/);
+  });
+
   test('some fail: exit 1, and each says what it got', async () => {
     const path = await cases(`cases:\n${oneCase('select 1', 'deny')}${oneCase('select 2', 'allow', ', rule: writes')}${oneCase('select 3', 'allow', ', approvals: 2, rowsMax: 5')}${oneCase('select 4', 'allow')}`);
     const { code, out } = await gate('policy', 'test', path);
@@ -167,7 +227,7 @@ describe('test', () => {
   test.each([
     ['cases: []', /name at least|write at least one case/],
     ['cases:\n  - { who: { groups: [g] }, target: shop, sql: x, expect: maybe }', /expected allow or hold or deny/],
-    ['cases:\n  - { who: { groups: [g] }, target: shop, sql: x, expect: allow, masks: [a] }', /masks are reserved/],
+    ['cases:\n  - { who: { groups: [g] }, target: shop, sql: x, expect: allow, masks: shown }', /write a list of columns/],
     ['policy: nowhere.yaml\ncases:\n  - { who: { groups: [g] }, target: shop, sql: x, expect: allow }', /cannot read .*nowhere\.yaml/],
     ['other: true', /has cases/],
   ])('%j cannot be run: exit 2', async (text, problem) => {

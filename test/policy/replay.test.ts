@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { AuditEntry, Event, EventOf } from '../../src/audit/entry.ts';
 import { sessionNames } from '../../src/policy/catalog-file.ts';
-import type { Policy } from '../../src/policy/policy.ts';
+import { parsePolicy, type Policy } from '../../src/policy/policy.ts';
 import { isChange, SessionReplay, type ReplayedStatement } from '../../src/policy/replay.ts';
 import { loadParser, type ParsedSql } from '../../src/sql/parser.ts';
 import { person, policyOf } from './some.ts';
@@ -85,6 +85,16 @@ describe('what would be decided differently', () => {
       was: { effect: 'allow', rule: 'shop/r/allow' },
       now: { effect: 'deny', rule: 'shop/r/allow', reason: 'the role r may not run read statements on shop' },
     });
+  });
+
+  test('columns that would be shown are a change', () => {
+    const masks = (columns: string) => `targets:\n  shop:\n    masks: { rules: [{ name: m, columns: [${columns}], mask: redact }, { name: rest, columns: ["*.*.*"], mask: clear }] }\n    roles:\n      r: { groups: [g], allow: [read] }\n`;
+    const masked = ['public.c.card', 'public.c.ssn'].map((column) => ({ column, rule: 'shop/masks/m', kind: 'redact' }));
+    const under = (columns: string) => replay(parsePolicy(masks(columns), 'policy.yaml'), [statement('select * from c', { masked })]);
+    expect(under('public.c.card, public.c.ssn').map(isChange)).toEqual([false]);
+    const [one] = under('public.c.ssn');
+    expect(one?.masks).toEqual({ was: ['public.c.card', 'public.c.ssn'], shown: ['public.c.card'] });
+    expect(one !== undefined && isChange(one)).toBe(true);
   });
 
   test('a role that is gone denies everything', () => {

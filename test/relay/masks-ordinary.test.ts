@@ -11,6 +11,9 @@ import { startUp } from './start-up-queries.ts';
 
 const statements = readFileSync(join(import.meta.dirname, 'testdata', 'ordinary.sql'), 'utf8').trim().split('\n');
 
+/** Of the sample schema; whole rows hold them as well. What EXPLAIN and the server's own catalogs say is not about values. */
+const mentionsMasked = /\b(?:card|card_number|card_tail|ssn|pin|email|profile|tags|reach|notes|search|pan|cc|ref|label|msg)\b|\*|explain|pg_|copy (?:customers|orders)|table |^execute|^fetch|\bc from|to_json|json_agg\(c|search_path/i;
+
 let stage: Stage;
 let masked: RawClient;
 let plain: RawClient;
@@ -36,14 +39,20 @@ async function ask(client: RawClient, sql: string): Promise<string[]> {
 
 test(`of ${statements.length} statements at least 98 in 100 are admitted, with the same shape of answer`, async () => {
   const failures: string[] = [];
+  let clear = 0;
   for (const sql of statements) {
     const [mine, theirs] = [await ask(masked, sql), await ask(plain, sql)];
     // The masked world is another one than the plain one, so equal values are equal for no other reason than that they are clear.
     const types = (replies: readonly string[]) => replies.map((reply) => (reply.startsWith('E ') ? reply : reply[0])).join('');
     const shape = (replies: readonly string[]) => types(replies).replace(/C.*Z$/, 'CZ');
+    const rows = (replies: readonly string[]) => replies.filter((reply) => reply.startsWith('D ')).join('\n');
+    const isClear = !mentionsMasked.test(sql);
+    if (isClear) clear += 1;
+    if (isClear && rows(mine) !== rows(theirs)) failures.push(`${sql}: other values`);
     if (shape(mine) !== shape(theirs)) failures.push(`${sql}: ${mine.find((reply) => reply.startsWith('E')) ?? `${shape(mine)} for ${shape(theirs)}`}`);
   }
   expect(failures).toEqual([]);
+  expect(clear).toBeGreaterThan(100);
 }, 120_000);
 
 /** They show what others run, and counters of transactions. */

@@ -169,3 +169,39 @@ select row(1, 'a') = row(1, 'a')
 select not true, true and false or true, 1 is distinct from 2, 1 is not null, true is unknown
 select -balance, balance ^ 1, balance % 7, |/ 4.0 from customers order by id
 select $$it's$$, E'a\nb', U&'\0041' from public_products where false
+select c.name, lag(c.balance) over (order by c.id), lead(c.name, 2, 'none') over (order by c.id) from customers c order by c.id
+select first_value(name) over (partition by country order by id rows between unbounded preceding and current row) from customers order by id
+select percentile_cont(0.5) within group (order by amount) from orders
+select status, array_agg(item order by id) from orders group by status order by 1
+select status, jsonb_agg(jsonb_build_object('id', id, 'item', item) order by id) from orders group by status order by 1
+select string_agg(distinct country, ',' order by country) from customers
+select count(*) filter (where amount > 10), sum(amount) filter (where status is not null) from orders
+select grouping(status), status, count(id) from orders group by rollup (status) order by 1, 2
+select id, name from customers where name ilike 'a%' or name similar to 'B%' order by id
+select id from customers where created_at >= date '2020-01-01' and created_at < now() order by id
+select date_trunc('month', created_at) as month, count(id) from customers group by 1 order by 1
+select extract(year from created_at)::int as y, count(id) from customers group by y order by y
+select to_char(created_at, 'YYYY-MM-DD'), to_char(balance, 'FM999990.00') from customers order by id
+select o.id, (select name from customers c where c.id = o.customer_id) as customer from orders o order by o.id
+select id, name from customers where exists (select 1 from orders o where o.customer_id = customers.id and o.amount > 1) order by id
+select c.id, o.total from customers c left join lateral (select sum(amount) as total from orders where customer_id = c.id) o on true order by c.id
+select id, name from customers where (country, name) in (select country, name from customers) order by id
+with recursive t (n) as (values (1) union all select n + 1 from t where n < 5) select n from t
+with big as (select id from orders where amount > 5), small as (select id from orders where amount <= 5) select (select count(id) from big), (select count(id) from small)
+select id from orders union all select id from payments order by 1 limit 3 offset 1
+select id from customers except select customer_id from orders order by 1
+select id, name from customers order by name desc nulls last, id fetch first 2 rows only
+select coalesce(nullif(name, ''), 'unnamed'), greatest(id, 2), least(balance, 5) from customers order by id
+select case country when 'US' then 'domestic' else 'foreign' end as kind, count(id) from customers group by kind order by kind
+select id, lower(name), upper(country), length(name), substring(name from 1 for 3), position('n' in name) from customers order by id
+select regexp_replace(name, '[aeiou]', '_', 'g'), split_part(name, ' ', 1), trim(name) from customers order by id
+select x.id, x.n from unnest(array[1, 2], array['a', 'b']) as x (id, n) order by 1
+select d::date from generate_series(timestamp '2026-01-01', timestamp '2026-01-03', interval '1 day') d
+select j ->> 'a', j -> 'b' -> 0, j #>> '{b,1}' from (values ('{"a": 1, "b": [2, 3]}'::jsonb)) v (j)
+select k, v from jsonb_each_text('{"a": 1, "b": 2}') as e (k, v) order by k
+select * from json_to_recordset('[{"id": 1, "n": "a"}]') as r (id int, n text)
+select id, round(balance::numeric, 1), abs(balance), ceil(balance), mod(id::int, 2) from customers order by id
+select customers.id, customers.name from customers join orders on orders.customer_id = customers.id and orders.amount between 1 and 1000 group by customers.id order by 1
+select id, name from customers where id = any (array[1, 3]) order by id
+select bool_and(balance is not null), bool_or(country = 'US'), every(id > 0) from customers
+select md5(name), encode(sha256(name::bytea), 'hex') from customers order by id

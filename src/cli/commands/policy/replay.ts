@@ -121,7 +121,7 @@ function format({ sessions, statements, changes }: Totals): string {
   });
   const unmasked = changes.flatMap(({ who, target, role, masks, count, sql }) => (masks === undefined || masks.shown.length === 0 ? [] : [[who, `${target}/${role}`, masks.shown.join(', '), String(count), shorten(sql)]]));
   if (unmasked.length > 0) parts.push('No longer masked\n', formatTable(['WHO', 'TARGET/ROLE', 'COLUMNS', 'TIMES', 'STATEMENT'], unmasked), '\n');
-  const total = `${statements} statements of ${sessions} sessions; ${changes.length === 0 ? 'nothing would change' : `${changes.length} would be decided or masked differently`}.\n`;
+  const total = `${statements} statements of ${sessions} sessions; ${changes.length === 0 ? 'nothing would change' : `${changes.length} would be decided${unmasked.length > 0 ? ' or masked' : ''} differently`}.\n`;
   return `${parts.join('')}${total}`;
 }
 
