@@ -1,9 +1,10 @@
 /** From the masks of a policy and a catalog to a plan: closed over children, views, generated columns, row security and code that writes run. */
 import type { Catalog, CatalogRelation } from '../sql/catalog.ts';
-import type { ColumnDetails, RelationDetails } from '../sql/catalog-details.ts';
+import type { ColumnDetails, RelationDetails, TypeDetails } from '../sql/catalog-details.ts';
+import { quoteName } from '../sql/names.ts';
 import type { Syntax } from '../sql/parser.ts';
 import { asDefinition, checkStored, type StoredCode } from './analyse.ts';
-import { isMasked, isRaw, nameOf, type Draft } from './draft.ts';
+import { isMasked, isRaw, isSpliced, nameOf, type Draft } from './draft.ts';
 import { maskExpression } from './expressions.ts';
 import { rawColumnKey, type MaskPlan, type MaskRule, type MaskRules, type PlannedColumn, type PlannedRelation } from './plan.ts';
 import { typeProblems } from './type-problems.ts';
@@ -47,12 +48,13 @@ class Closure {
   readonly #checked = new Map<string, StoredCode>();
   readonly #problems: string[] = [];
   #types: ReadonlyMap<number, string | undefined> | undefined;
+  #typesByName: ReadonlyMap<string, TypeDetails> | undefined;
 
   constructor(input: PlanInput) {
     this.#input = input;
     for (const details of input.catalog.data.details?.relations ?? []) {
       const relation = input.catalog.relation(details.id);
-      if (relation !== undefined) this.#drafts.set(details.id, { relation, details, masks: new Map(), hidden: new Set() });
+      if (relation !== undefined) this.#drafts.set(details.id, { relation, details, masks: new Map(), hidden: new Set(), recast: new Set() });
     }
   }
 
@@ -60,6 +62,7 @@ class Closure {
     for (const draft of this.#drafts.values()) this.#applyRules(draft);
     this.#closeFamilies();
     for (const draft of this.#drafts.values()) this.#hide(draft);
+    for (const draft of this.#drafts.values()) this.#checkTypes(draft);
     for (const draft of this.#drafts.values()) this.#checkPolicies(draft);
     this.#closeViews();
     return { plan: this.#plan(), problems: this.#problems };
@@ -121,6 +124,35 @@ class Closure {
   #isClassified(draft: Draft, column: string): boolean {
     const has = ({ details }: Draft) => details.columns.some(({ name }) => name === column);
     return [draft, ...this.#ancestorsOf(draft).filter(has)].some((one) => this.#ruleOf(one, column) !== undefined);
+  }
+
+  /** No value of a type whose checks are not proven is shown as such: a literal could be made into one beside it. */
+  #checkTypes(draft: Draft): void {
+    if (draft.relation.kind === 'view' && !this.#isDeclared(draft)) return;
+    for (const column of draft.details.columns) {
+      if (isRaw(draft, column.name)) continue;
+      if (this.#isOfDomains(column)) draft.hidden.add(column.name);
+      else if (column.isDomain === true && this.#hasUnprovenDomain()) draft.recast.add(column.name);
+    }
+  }
+
+  /** A composite or an array that holds domains which are not proven. */
+  #isOfDomains({ baseType, typeKind }: ColumnDetails): boolean {
+    if (!baseType.includes('.') || ['e', 'r', 'm'].includes(typeKind)) return false;
+    const type = this.#typeNamed(baseType);
+    // Rows of relations are not among the types.
+    if (type === undefined) return true;
+    return (type.kind === 'd' || type.kind === 'c') && this.#typeProblem(type.id) !== undefined;
+  }
+
+  /** Of an array, that of its elements. */
+  #typeNamed(baseType: string): TypeDetails | undefined {
+    this.#typesByName ??= new Map((this.#input.catalog.data.details?.types ?? []).map((type) => [`${type.schema}.${type.name}`, type]));
+    return this.#typesByName.get(baseType) ?? this.#typesByName.get(baseType.replace('._', '.'));
+  }
+
+  #hasUnprovenDomain(): boolean {
+    return (this.#input.catalog.data.details?.types ?? []).some(({ kind, id }) => kind === 'd' && this.#typeProblem(id) !== undefined);
   }
 
   /** Which rows are there must not depend on what is masked. */
@@ -186,8 +218,9 @@ class Closure {
       view.hint = refused.hint ?? declare;
       return true;
     }
-    if (!read.some((one) => one !== undefined && (isMasked(one) || one.isExpanded === true))) return false;
+    if (!read.some((one) => one !== undefined && (isSpliced(one) || one.isExpanded === true))) return false;
     if (view.relation.kind === 'view') view.isExpanded = true;
+    else if (!read.some((one) => one !== undefined && (isMasked(one) || one.isExpanded === true))) return false;
     else {
       view.refused = 'it holds copies of columns with masks';
       view.hint = declare;
@@ -235,7 +268,7 @@ class Closure {
       rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => rawNumbers(draft).map((number) => rawColumnKey(draft.relation.id, number)))),
       relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
       typeProblem: (id) => this.#typeProblem(id),
-      writeProblem: (write) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, typeProblem: (id) => this.#typeProblem(id) }, write),
+      writeProblem: (write) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, typeProblem: (id) => this.#typeProblem(id), typeNamed: (name) => this.#typeNamed(name) }, write),
       ...(casts.length > 0 && {
         problem: { reason: `the cast ${casts[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop the cast, or give a role without masks.' },
       }),
@@ -247,14 +280,14 @@ class Closure {
     const base = { id: relation.id, schema: relation.schema, name: relation.name };
     if (draft.refused !== undefined) return { ...base, access: 'refused', reason: draft.refused, ...(draft.hint !== undefined && { hint: draft.hint }) };
     if (draft.isExpanded === true) return { ...base, access: 'view', definition: details.definition ?? '', isBarrier: details.isBarrier === true };
-    if (!isMasked(draft)) return { ...base, access: 'clean' };
+    if (!isSpliced(draft)) return { ...base, access: 'clean' };
     const columns = details.columns.filter(({ name }) => !hidden.has(name)).map((column) => this.#plannedColumn(draft, column, masks.get(column.name)));
     return { ...base, access: 'masked', columns, hidden: [...hidden] };
   }
 
   #plannedColumn(draft: Draft, column: ColumnDetails, rule: MaskRule | undefined): PlannedColumn {
     const { name, number } = column;
-    if (rule === undefined) return { name, number };
+    if (rule === undefined) return draft.recast.has(name) ? { name, number, sql: `${quoteName(name)}::${column.type}` } : { name, number };
     const { sql, image, problem } = maskExpression(column, rule.mask);
     if (problem !== undefined) this.#problems.push(`${nameOf(draft)}: ${problem} (rule ${rule.path})`);
     return { name, number, sql, mask: { rule: rule.path, kind: rule.mask.kind }, shownBy: rule.mask, ...(image && { image }) };

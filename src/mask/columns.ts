@@ -95,7 +95,7 @@ function checkVisible(sources: Sources, alias: string | undefined, name: string,
   const hiding = candidates.find(({ found }) => found.hidden?.includes(name) === true);
   if (hiding !== undefined && !candidates.some(({ found }) => found.columns?.includes(name) === true) && (alias !== undefined || !sources.hasOthers)) {
     const { schema, name: relation } = hiding.found;
-    throw new Refusal('column', `the column ${schema}.${relation}.${name} is not classified by the policy, so it is hidden`, 'Whoever keeps the policy can name it in a rule of masks, as clear or with a mask.', at);
+    throw new Refusal('column', `the column ${schema}.${relation}.${name} is not classified by the policy, or its type is not proven, so it is hidden`, 'Whoever keeps the policy can name it in a rule of masks, as clear or with a mask.', at);
   }
   if (!systemColumns.has(name)) return;
   const spliced = candidates.find(({ found }) => found.planned !== undefined && found.planned.access !== 'clean');

@@ -9,6 +9,8 @@ export type Draft = {
   /** Column → the rule that masks it. */
   readonly masks: Map<string, MaskRule>;
   readonly hidden: Set<string>;
+  /** Shown as their base type: a literal beside a domain is made into one where a function takes both, and its check is not proven. */
+  readonly recast: Set<string>;
   /** Why it cannot be read at all. */
   refused?: string;
   hint?: string;
@@ -18,6 +20,11 @@ export type Draft = {
 
 export function isMasked({ masks, hidden }: Draft): boolean {
   return masks.size > 0 || hidden.size > 0;
+}
+
+/** Whether something else stands in its place where it is read. */
+export function isSpliced(draft: Draft): boolean {
+  return isMasked(draft) || draft.recast.size > 0;
 }
 
 /** Whether nobody with masks may see the column as it is. */

@@ -1,6 +1,6 @@
 /** What runs when a row is written: triggers, rules, defaults, checks, index expressions, cascades. Each must be proven. */
 import { rowEvents, type Catalog } from '../sql/catalog.ts';
-import type { RelationDetails } from '../sql/catalog-details.ts';
+import type { RelationDetails, TypeDetails } from '../sql/catalog-details.ts';
 import type { StoredCode } from './analyse.ts';
 import { isMasked, isRaw, nameOf, type Draft } from './draft.ts';
 import type { RowWrite } from './plan.ts';
@@ -12,6 +12,8 @@ type Known = {
   readonly trusts: ReadonlySet<string>;
   /** As in MaskPlan. */
   readonly typeProblem: (id: number) => string | undefined;
+  /** By "schema.name"; of an array, that of its elements. */
+  readonly typeNamed: (name: string) => TypeDetails | undefined;
 };
 
 /** A sentence about the first thing that is not proven. */
@@ -48,13 +50,11 @@ const nextValue = /^(?:pg_catalog\.)?nextval\('[^']+'::(?:pg_catalog\.)?regclass
 
 function codeProblem(known: Known, draft: Draft, { event, columns, defaults = [] }: RowWrite): string | undefined {
   if (event === 'delete') return undefined;
-  const { check, catalog, typeProblem } = known;
+  const { check } = known;
   const { details } = draft;
-  const names = new Map((catalog.data.details?.types ?? []).map((type) => [`${type.schema}.${type.name}`, type.id]));
   for (const column of details.columns) {
-    // Values of an array are those of its elements.
-    const type = names.get(column.baseType) ?? names.get(column.baseType.replace('._', '.'));
-    const problem = type === undefined ? (column.baseType.includes('.') ? 'it is not known' : undefined) : typeProblem(type);
+    const type = column.baseType.includes('.') ? known.typeNamed(column.baseType) : undefined;
+    const problem = type === undefined ? (column.baseType.includes('.') ? 'it is not known' : undefined) : known.typeProblem(type.id);
     if (problem !== undefined) return `the type of its column ${column.name}: ${problem}`;
     const takesDefault = defaults.includes(column.name) || (event === 'insert' && !columns.includes(column.name));
     if (!takesDefault || column.default === undefined || nextValue.test(column.default)) continue;

@@ -19,7 +19,7 @@ create table customers (id int primary key, name text, region text, tags int[], 
 insert into customers values (1,'Ann','EU','{1}','4111111111111111'),(2,'Bob','US','{2}','4111111111111111'),(3,'Cid','DE','{3}','5555555555554444');
 create function peek(text) returns bool language plpgsql stable as $$ begin return (select card like $1 || '%' from customers where id = 1); end $$;
 create function stolen() returns text language sql stable as 'select card from customers where id = 1';
-create domain dom as text check (peek(value));
+create domain dom as text check (value = 'ok' or peek(value));
 create table plain (id int primary key, arr int[], note text default stolen(), d dom, label text);
 create type holder as (d dom); create view key_view as select current_setting('gate.mask_inner', true) as k;
 create table tidy (id int primary key, arr int[], label text);
@@ -33,7 +33,7 @@ create function lower(varchar) returns text language sql stable as 'select card 
 create function bad_eq(varchar, varchar) returns bool language plpgsql stable as $$ begin raise exception 'LEAK %', public.stolen(); end $$;
 create operator === (leftarg = varchar, rightarg = varchar, function = bad_eq);
 create view tables as select n.nspname, c.relname, k.card from pg_class c join pg_namespace n on n.oid = c.relnamespace left join customers k on k.id = 1;
-create table doms (id int primary key, d dom[]); create table rows (id int primary key, r plain);
+insert into plain values (1, null, 'n', 'ok', null); create view v_plain as select * from plain; create materialized view m_plain as select * from plain; create table doms (id int primary key, d dom[]); create table rows (id int primary key, r plain);
 create type plainrow as (a int); create sequence counter; select nextval('counter');
 create table dflt (id int primary key default length(stolen()), note text); insert into dflt values (7, 'x'), (16, 'stolen');
 create table follows (id int primary key, parent int default length(stolen()) references dflt on delete set default); insert into follows values (1, 7);
@@ -74,6 +74,13 @@ test.each([
   ['foreign key to a masked column', "insert into ufk values (1, '4111')"],
   ['row filled from JSON through record', "select jsonb_populate_record(p::record, '{\"d\":\"411\"}') from plain p"],
   ['row filled from JSON by names', "select jsonb_populate_record(from_json => '{\"d\":\"411\"}', base => p) from plain p"],
+  ['RETURNING that computes', "update customers set name = 'Ann' where id = 1 returning md5(card)"],
+  ['RETURNING with a sub-select', "update customers set name = 'Ann' where id = 1 returning (select card)"],
+  ['RETURNING of a row as text', "update customers set name = 'Ann' where id = 1 returning customers::text"],
+  ['RETURNING of a cast', "delete from customers where id = 3 returning card::text"],
+  ['operator of a user', `select 'a'::varchar === 'b'::varchar`],
+  ['operator of a user, qualified', `select 'a'::varchar operator(public.===) any (array['b'::varchar])`],
+  ['literal made into an array of a domain', "select array_position(d, '411') from doms"],
   ['column that is an array of a domain', `insert into doms values (1, '{"411"}')`],
   ['column that is a row', `insert into rows values (1, null)`],
   ['composite with a domain', 'select null::holder'],
@@ -94,6 +101,11 @@ test.each([
   ["update customers set name = 'Anna' where id = 1 returning name as x", 'Anna'],
   ["select '{a}'::_text as x", ['a']],
   ['select id as x from customers as c -- a comment behind the alias\n tablesample system (100) where id = 1', 1],
+  ["select array_append(array_agg(d), '411')::text as x from plain", '{ok,411}'],
+  ["select lag(d, 1, '411') over () as x from plain", '411'],
+  ["select array_append(array_agg(d), '411')::text as x from v_plain", '{ok,411}'],
+  ["select lag(d, 1, '411') over () as x from m_plain", '411'],
+  ['select row_to_json(p)::text as x from plain p', '{"id":1,"arr":null,"note":"n","d":"ok","label":null}'],
   ['select l as x from low where id = 2', 'bob'],
   ['with pg_class as (select 1 as oid) select relname as x from tables where relname = $$pg_namespace$$', 'pg_namespace'],
   ['select last_value as x from pg_sequences where sequencename = $$counter$$', null],

@@ -66,6 +66,12 @@ const directs = [
   `select most_common_vals, histogram_bounds from pg_stats where tablename = 'customers' order by attname`,
   `select stavalues1 from pg_statistic order by 1`,
   `select query from pg_stat_activity order by 1`,
+  `select array_append(array_agg(d), '411') from fz_doms`,
+  `select lag(d, 1, '5') over (order by id) from fz_doms`,
+  `select array_position(ds, '4') from fz_doms`,
+  `select array_replace(ds, 'ok', '4') from fz_doms`,
+  `select name === '4' from public_products order by 1`,
+  `select id from customers where name operator(public.===) '5' order by 1`,
   `table fz_keys`,
   `select * from fz_keys order by id`,
   `select card, late from fz_keys order by card, late`,
@@ -228,7 +234,7 @@ export class Generator {
     const column = () => (dice.chance(80) ? dice.one(own.slice(0, 2)) : dice.one(own));
     const id = () => String(1 + dice.below(24));
     const where = () => `where id = ${id()}${dice.chance(25) ? ` and ${this.#condition(own)}` : ''}${dice.chance(5) ? ' or true' : ''}`;
-    const returning = () => (dice.chance(60) ? '' : ` returning ${dice.one(['*', 'id', column(), `${column()} as x`, `md5(${column()}::text)`, table, `(${this.#secret()})`])}`);
+    const returning = () => (dice.chance(60) ? '' : ` returning ${dice.one(['*', 'id', column(), `${column()} as x`, `md5(${dice.one(own)}::text)`, `${dice.one(own)}::text || ''`, table, `(${this.#secret()})`])}`);
     const set = () => (dice.chance(15) ? `(n, label) = ${dice.one([`(default, 'y')`, `row (6, default)`, `(select 7, 'z')`, `(7, ${this.#value('label')})`])}` : this.#assignment(column()));
     switch (dice.below(4)) {
       case 0:
