@@ -80,7 +80,7 @@ function walkClean(kind: string, node: Node, found: Found, walk: Walk): void {
 function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
   const shown = `${found.schema}.${found.name}`;
   const visible = visibleOf(found);
-  for (const clause of ['withClause', 'fromClause', 'usingClause', 'onConflictClause'] as const) {
+  for (const clause of ['withClause', 'fromClause', 'usingClause'] as const) {
     if (node[clause] !== undefined) throw refuse(`writes of ${shown} can take no ${clauseNames[clause]}`, undefined, 'Write the values themselves.');
   }
   const values = nodeOf(node['selectStmt'], 'SelectStmt');
@@ -93,17 +93,42 @@ function walkMasked(kind: string, node: Node, found: Found, walk: Walk): void {
   } else if (!saysWhichRow(node, found, walk)) {
     throw refuse(`the WHERE does not say which row of ${shown} is meant`, undefined, 'Compare a unique column without a mask with constants: WHERE id = 1 AND …');
   }
-  const clauses: Node = { cols: node['cols'], targetList: node['targetList'], whereClause: node['whereClause'], values: values?.['valuesLists'] };
+  checkConflict(node['onConflictClause'] as Node | undefined, found, visible);
+  const computed = returningOf(node).filter((item) => nodeOf(nodeOf(item, 'ResTarget')?.['val'], 'ColumnRef') === undefined);
+  const { cols, targetList, whereClause, onConflictClause } = node;
+  const clauses: Node = { cols, targetList, whereClause, onConflictClause, values: values?.['valuesLists'], computed };
   walk.write(clauses);
-  const inner = walk.sources.relations.length + Number(walk.sources.hasOthers);
-  if (inner > 1) throw refuse(`writes of ${shown} can hold no sub-select`, undefined, 'Write the values themselves.');
+  if (walk.sources.relations.length > 1 || holdsSubSelect(clauses)) throw refuse(`writes of ${shown} can hold no sub-select`, undefined, 'Write the values themselves.');
   checkUntouched(walk, found, visible);
   walk.edits.push(...maskReturning(node, found, visible, walk));
 }
 
 /** What the grammar tells of VALUES with nothing before or behind it. */
 const valuesFields: ReadonlySet<string> = new Set(['valuesLists', 'op', 'limitOption']);
-const clauseNames = { withClause: 'WITH', fromClause: 'FROM', usingClause: 'USING', onConflictClause: 'ON CONFLICT' } as const;
+const clauseNames = { withClause: 'WITH', fromClause: 'FROM', usingClause: 'USING' } as const;
+
+/** Masked columns of a new row are NULL, which meets no other row; what is inferred must be a key of columns without masks. */
+function checkConflict(clause: Node | undefined, found: Found, visible: readonly PlannedColumn[]): void {
+  const infer = clause?.['infer'] as Node | undefined;
+  if (infer === undefined) return;
+  const shown = `${found.schema}.${found.name}`;
+  if (infer['conname'] !== undefined) throw refuse(`the columns of a constraint of ${shown} are not written out`, undefined, 'Write ON CONFLICT (columns).');
+  for (const item of listOf(infer['indexElems'])) {
+    const name = nodeOf(item, 'IndexElem')?.['name'];
+    if (name === undefined || visible.some((column) => column.name === name && column.sql === undefined)) continue;
+    throw refuse(`${shown}.${String(name)} has a mask, so ON CONFLICT cannot be about it`, undefined, 'Use a key of columns without masks.');
+  }
+}
+
+function holdsSubSelect(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(holdsSubSelect);
+  if (typeof value !== 'object' || value === null) return false;
+  return 'SubLink' in value || Object.values(value).some(holdsSubSelect);
+}
+
+function returningOf(node: Node): readonly unknown[] {
+  return listOf(node['returningList'] ?? (node['returningClause'] as Node | undefined)?.['exprs']);
+}
 
 /** No raw value may decide what happens, or be stored elsewhere. */
 function checkUntouched(walk: Walk, found: Found, visible: readonly PlannedColumn[]): void {
@@ -122,14 +147,15 @@ function checkUntouched(walk: Walk, found: Found, visible: readonly PlannedColum
 
 /** RETURNING shows masked columns as a SELECT does. */
 function maskReturning(node: Node, found: Found, visible: readonly PlannedColumn[], walk: Walk): Change[] {
-  const list = listOf(node['returningList'] ?? (node['returningClause'] as Node | undefined)?.['exprs']);
   if (listOf((node['returningClause'] as Node | undefined)?.['options']).length > 0) throw refuse('RETURNING WITH names old and new rows as a whole', undefined, 'Name columns.');
   const edits: Change[] = [];
-  for (const item of list) {
+  for (const item of returningOf(node)) {
     const target = nodeOf(item, 'ResTarget') ?? {};
     const reference = nodeOf(target['val'], 'ColumnRef');
-    const names = listOf(reference?.['fields']).map(stringOf);
-    if (reference === undefined || names.length > 2) throw refuse('RETURNING can hold plain columns only where the table has masks', locationOf(target), 'Name columns, or write *.');
+    // An expression was walked like the other clauses: it holds no masked column.
+    if (reference === undefined) continue;
+    const names = listOf(reference['fields']).map(stringOf);
+    if (names.length > 2) throw refuse('RETURNING names a column with too many parts', locationOf(target), 'Name columns, or write *.');
     edits.push(...returningEdit(target, reference, names, { found, visible, walk }));
   }
   return edits;
