@@ -44,6 +44,7 @@ export const mutants: readonly Mutant[] = [
   one('EXPLAIN shows costs', 'statements.ts', "COSTS OFF)` });", "COSTS ON)` });"),
   one('children are not masked by their parents', 'closure.ts', 'spread(draft, parent) || spread(parent, draft)', 'false'),
   one('generated columns are clear', 'closure.ts', 'draft.hidden.add(column.name);\n        isChanged = true;', 'isChanged = false;'),
+  one('a pattern makes generated columns clear', 'closure.ts', "'namesColumn') !== undefined) continue;", "'namesRelation') !== undefined) continue;"),
   one('views are clear', 'closure.ts', "if (view.relation.kind === 'view') view.isExpanded = true;", "if (view.relation.kind === 'view') return false;"),
   one('materialized views are clear', 'closure.ts', "view.refused = 'it holds copies of columns with masks';", 'return false;'),
   one('row security is not looked at', 'closure.ts', 'if (reason !== undefined) draft.refused = `its row', 'if (reason === "") draft.refused = `its row'),

@@ -69,15 +69,14 @@ class Closure {
   }
 
   /** The first rule that covers a column; undefined for one that nobody has classified. */
-  #ruleOf({ relation }: Draft, column: string, isExact = false): MaskRule | undefined {
-    const { schema, name } = relation;
-    return this.#input.rules.rules.find((rule) => rule.covers(schema, name, column) && (!isExact || rule.namesRelation(schema, name)));
+  #ruleOf({ relation }: Draft, column: string, by: 'covers' | 'namesRelation' | 'namesColumn' = 'covers'): MaskRule | undefined {
+    return this.#input.rules.rules.find((rule) => rule[by](relation.schema, relation.name, column));
   }
 
   #applyRules(draft: Draft): void {
     const isDerived = draft.relation.kind === 'view' || draft.relation.kind === 'materialized' || draft.relation.kind === 'foreign';
     for (const { name } of draft.details.columns) {
-      const rule = this.#ruleOf(draft, name, isDerived);
+      const rule = this.#ruleOf(draft, name, isDerived ? 'namesRelation' : 'covers');
       if (rule !== undefined && rule.mask.kind !== 'clear') draft.masks.set(name, rule);
     }
   }
@@ -108,7 +107,7 @@ class Closure {
         if (column.generated === undefined || isRaw(draft, column.name)) continue;
         const code = this.#check(column.generated, 'expression', draft.details);
         const isTainted = !code.ok || code.isWholeRow || code.columns.some((name) => isRaw(draft, name));
-        if (!isTainted || this.#ruleOf(draft, column.name, true) !== undefined) continue;
+        if (!isTainted || this.#ruleOf(draft, column.name, 'namesColumn') !== undefined) continue;
         draft.hidden.add(column.name);
         isChanged = true;
       }
@@ -184,13 +183,13 @@ class Closure {
   }
 
   #isDeclared(draft: Draft): boolean {
-    return draft.details.columns.some(({ name }) => this.#ruleOf(draft, name, true) !== undefined);
+    return draft.details.columns.some(({ name }) => this.#ruleOf(draft, name, 'namesRelation') !== undefined);
   }
 
   #closeViews(): void {
     const views = [...this.#drafts.values()].filter(({ relation }) => relation.kind === 'view' || relation.kind === 'materialized');
     for (const view of views.filter((one) => this.#isDeclared(one))) {
-      for (const { name } of view.details.columns) if (!view.masks.has(name) && this.#ruleOf(view, name, true) === undefined) view.hidden.add(name);
+      for (const { name } of view.details.columns) if (!view.masks.has(name) && this.#ruleOf(view, name, 'namesRelation') === undefined) view.hidden.add(name);
     }
     const open = views.filter((one) => !this.#isDeclared(one));
     for (const view of open) this.#checkView(view);

@@ -31,8 +31,10 @@ export type MaskRule = {
   readonly mask: Mask;
   /** Whether it names the column; `schema.table.column` with whole-segment wildcards, or by a tag. */
   covers(schema: string, relation: string, column: string): boolean;
-  /** Schema and relation are written out, without wildcards: only that declares a view or a derived column. */
-  namesRelation(schema: string, relation: string): boolean;
+  /** It covers the column by a pattern that writes schema and relation out: only that declares a view or a copy. */
+  namesRelation(schema: string, relation: string, column: string): boolean;
+  /** Without any wildcard: only that says that a generated column over a masked one is clear. */
+  namesColumn(schema: string, relation: string, column: string): boolean;
 };
 
 /** The policy's half of a plan: what one principal in one role is masked by. No rules: the session is not masked. */

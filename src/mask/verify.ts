@@ -2,7 +2,8 @@
 import { rangesOf } from './edits.ts';
 import type { Edit } from './masked.ts';
 import type { Syntax } from '../sql/parser.ts';
-import { kindOf, listOf, type Node } from './tree.ts';
+import { isSameTree } from './same-tree.ts';
+import { listOf, type Node } from './tree.ts';
 
 /** `isMasked`: whether a RangeVar (or a relation of a statement) must not be read as it is. */
 export function isVerified(
@@ -12,12 +13,9 @@ export function isVerified(
   isMasked: (relation: Node) => boolean,
 ): boolean {
   if (after === undefined) return false;
-  const statements = [listOf(before.tree.stmts), listOf(after.tree.stmts)];
-  if (statements[0]?.length !== statements[1]?.length) return false;
   const ranges = rangesOf(edits);
   const isInserted = (at: unknown) => ranges.some(({ start, end }) => typeof at === 'number' && at >= start && at < end);
-  const kinds = (list: readonly unknown[]) => list.map((one) => kindOf((one as Node)['stmt'])?.[0]);
-  if (JSON.stringify(kinds(statements[0] as unknown[])) !== JSON.stringify(kinds(statements[1] as unknown[]))) return false;
+  if (before !== after && !isSameTree(before.tree.stmts, after.tree.stmts, isInserted)) return false;
   return relationsOf(after.tree).every((relation) => isInserted(relation['location'] ?? 0) || !isMasked(relation));
 }
 

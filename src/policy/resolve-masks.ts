@@ -42,7 +42,8 @@ function resolveRule(target: string, rule: MaskRuleFile, { known, report, at }: 
     exempt,
     source: JSON.stringify([patterns, rule.mask]),
     covers: (schema, relation, column) => patterns.some((pattern) => isSame(pattern[0], schema) && isSame(pattern[1], relation) && isSame(pattern[2], column)),
-    namesRelation: (schema, relation) => patterns.some((pattern) => pattern[0] === schema && pattern[1] === relation),
+    namesRelation: (schema, relation, column) => patterns.some((pattern) => pattern[0] === schema && pattern[1] === relation && isSame(pattern[2], column)),
+    namesColumn: (schema, relation, column) => patterns.some((pattern) => pattern[0] === schema && pattern[1] === relation && pattern[2] === column),
   };
 }
 

@@ -9,8 +9,8 @@ targets:
   prod-db:
     masks:
       rules:
-        - { name: cards, columns: [public.customers.card, public.uq.card], mask: { partial: { last: 4 } } }
-        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.region, public.customers.tags, public.uq.id], mask: clear }
+        - { name: cards, columns: [public.customers.card, public.uq.card, public.gen.card, public.rls.card], mask: { partial: { last: 4 } } }
+        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.region, public.customers.tags, public.uq.id, "public.gen.*", public.rls.id], mask: clear }
     roles:
       engineer: { groups: [engineering], allow: [read, write, schema, admin, unknown], maxDuration: 8h }
 `;
@@ -19,6 +19,9 @@ create table customers (id int primary key, name text, region text, tags int[], 
 insert into customers values (1,'Ann','EU','{1}','4111111111111111'),(2,'Bob','US','{2}','4111111111111111'),(3,'Cid','DE','{3}','5555555555554444');
 create function peek(text) returns bool language plpgsql stable as $$ begin return (select card like $1 || '%' from customers where id = 1); end $$;
 create function stolen() returns text language sql stable as 'select card from customers where id = 1';
+create table gen (id int primary key, card text, tail text generated always as (right(card, 6)) stored); insert into gen values (1, '4111');
+create table rls (id int, card text); alter table rls enable row level security; create policy p on rls using (card like '4%');
+create table rls_code (id int); alter table rls_code enable row level security; create policy p on rls_code using (peek(id::text));
 create domain dom as text check (value = 'ok' or peek(value));
 create table plain (id int primary key, arr int[], note text default stolen(), d dom, label text);
 create type holder as (d dom); create view key_view as select current_setting('gate.mask_inner', true) as k;
@@ -90,6 +93,9 @@ test.each([
   ['RETURNING with a sub-select', "update customers set name = 'Ann' where id = 1 returning (select card)"],
   ['RETURNING of a row as text', "update customers set name = 'Ann' where id = 1 returning customers::text"],
   ['RETURNING of a cast', "delete from customers where id = 3 returning card::text"],
+  ['row security by a masked column', 'select id from rls'],
+  ['row security by code of a user', 'select id from rls_code'],
+  ['generated column that only a pattern names', 'select tail from gen'],
   ['operator of a user', `select 'a'::varchar === 'b'::varchar`],
   ['operator of a user, qualified', `select 'a'::varchar operator(public.===) any (array['b'::varchar])`],
   ['literal made into an array of a domain', "select array_position(d, '411') from doms"],
@@ -114,6 +120,7 @@ test.each([
   ["insert into customers (id, name) values (2, 'Bob') on conflict (id) do update set name = excluded.name || '!' where customers.id < 9 returning name as x", 'Bob!'],
   ["insert into customers (id, name) values (2, 'Bob') on conflict (id) do update set name = excluded.name returning card as x", '************1111'],
   ["insert into customers (id, name) values (77, 'new') on conflict do nothing returning id as x", 77],
+  ["update customers set name = 'Ann' where id = 1 returning card as x", '************1111'],
   ["update customers set name = 'Anna' where id = 1 returning name as x", 'Anna'],
   ["select '{a}'::_text as x", ['a']],
   ['select id as x from customers as c -- a comment behind the alias\n tablesample system (100) where id = 1', 1],
