@@ -10,6 +10,7 @@ import { askForRole, Refusal } from './refusal.ts';
 import { findRelation } from './relations.ts';
 import { isReplaced } from './splice.ts';
 import { StatementWalk } from './statements.ts';
+import type { ExpandedView } from './walk.ts';
 import { kindOf, listOf, type Node } from './tree.ts';
 import { isVerified } from './verify.ts';
 
@@ -18,7 +19,7 @@ export const maskedSqlBytesMax = 128 * 1024;
 /** Views of views are taken in so deep. */
 const viewDepthMax = 16;
 /** All views that a statement takes in come to so much at most, views in views counted again. */
-export const viewsCharactersMax = 1024 * 1024;
+export const viewsCharactersMax = 256 * 1024;
 
 export type MaskedText = {
   readonly sql: string;
@@ -36,7 +37,7 @@ export type MaskedText = {
 
 export function maskStatement(text: MaskedText): Masked {
   try {
-    return mask(text, { depth: 0, budget: { left: viewsCharactersMax } });
+    return mask(text, { left: viewsCharactersMax, known: new Map() });
   } catch (error) {
     if (error instanceof Refusal) return refusal(error, text.sql);
     // The tree is deeper than the stack.
@@ -45,7 +46,10 @@ export function maskStatement(text: MaskedText): Masked {
   }
 }
 
-function mask(text: MaskedText, { depth, budget }: { readonly depth: number; readonly budget: { left: number } }): Extract<Masked, { ok: true }> {
+/** What the views of one text have come to so far, each worked out once. */
+type Views = { left: number; readonly known: Map<string, ExpandedView> };
+
+function mask(text: MaskedText, views: Views, depth = 0): Extract<Masked, { ok: true }> {
   const { sql, syntax, names, plan, parse } = text;
   const bytes = Buffer.from(sql, 'utf8');
   if (bytes.length > maskedSqlBytesMax) throw new Refusal('syntax', `the statement is longer than ${maskedSqlBytesMax} bytes`, 'Split it, or send values as parameters.');
@@ -54,15 +58,19 @@ function mask(text: MaskedText, { depth, budget }: { readonly depth: number; rea
   if (names.path === undefined || names.catalog?.data.details === undefined) throw new Refusal('catalog', 'what names stand for is not known', 'Connect again.');
   for (const type of text.parameterTypes) checkParameterType(type, plan);
   const expandView = (definition: string) => {
+    const view = views.known.get(definition) ?? expand(definition);
+    views.known.set(definition, view);
+    views.left -= view.sql.length;
+    if (views.left < 0) throw new Refusal('relation', `the views that it reads come to more than ${viewsCharactersMax} characters`, 'Read their tables.');
+    return view;
+  };
+  const expand = (definition: string) => {
     if (depth >= viewDepthMax) throw new Refusal('relation', 'views are nested too deeply', 'Read its tables.');
     const inner = asDefinition(definition);
     const parsed = parse(inner);
     if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
     // Names that the definition writes without a schema are looked up by the server where the client's are.
-    const view = mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, { depth: depth + 1, budget });
-    budget.left -= view.sql.length;
-    if (budget.left < 0) throw new Refusal('relation', `the views that it reads come to more than ${viewsCharactersMax} characters`, 'Read their tables.');
-    return view;
+    return mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, views, depth + 1);
   };
   const tokens = new Tokens(syntax.tokens);
   const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0, isHeld: text.isHeld });
