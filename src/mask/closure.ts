@@ -256,7 +256,7 @@ class Closure {
     const details = catalog.data.details;
     const planned = new Map([...this.#drafts].map(([id, draft]) => [id, this.#planned(draft)]));
     const images = [...planned.values()].flatMap((one) => (one.access === 'masked' ? one.columns.flatMap(({ image }) => image ?? []) : []));
-    const casts = details?.userCasts ?? [];
+    const unnamed = details?.unnamedCode ?? [];
     this.#noteProblems(planned);
     return {
       digest: rules.digest,
@@ -268,8 +268,8 @@ class Closure {
       relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
       typeProblem: (id) => this.#typeProblem(id),
       writeProblem: (write) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, typeProblem: (id) => this.#typeProblem(id), typeNamed: (name) => this.#typeNamed(name) }, write),
-      ...(casts.length > 0 && {
-        problem: { reason: `the cast ${casts[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop the cast, or give a role without masks.' },
+      ...(unnamed.length > 0 && {
+        problem: { reason: `${unnamed[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop it, or give a role without masks.' },
       }),
     };
   }

@@ -74,7 +74,7 @@ export function sessionNames(file: CatalogFile = emptyFile): SessionNames {
     operators: [],
     types: [],
     implicitCasts: [],
-    ...(relations.length > 0 && { details: { relations, types: [], pureFunctions: [], userCasts: [], serverMajor: newestGrammar, role: { name: 'gate', isSuperuser: true, readsAllData: true } } }),
+    ...(relations.length > 0 && { details: { relations, types: [], pureFunctions: [], unnamedCode: [], serverMajor: newestGrammar, role: { name: 'gate', isSuperuser: true, readsAllData: true } } }),
   };
   return { catalog: new Catalog(data), path: ['pg_catalog', ...file.path] };
 }

@@ -23,7 +23,7 @@ export async function loadDetails(connection: SideConnection): Promise<CatalogDe
     relations: [...relations.values()],
     types: await loadTypes(connection),
     pureFunctions: await firstColumn(connection, queries.pureFunctions),
-    userCasts: await firstColumn(connection, queries.userCasts),
+    unnamedCode: await firstColumn(connection, queries.unnamedCode),
     serverMajor: Math.floor(Number(role?.[3]) / 10_000),
     role: { name: String(role?.[0]), isSuperuser: role?.[1] === 't', readsAllData: role?.[2] === 't' },
   };

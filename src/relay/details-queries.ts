@@ -90,8 +90,11 @@ export const fields = `select a.attrelid, t.oid, a.attname, ${typeName}
 export const pureFunctions = `select n.nspname || '.' || p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
   where n.nspname not in ('pg_catalog', 'information_schema') group by n.nspname, p.proname having bool_and(${isPure('pg_proc', 'p.oid')})`;
 
-export const userCasts = `select format_type(c.castsource, null) || ' AS ' || format_type(c.casttarget, null)
-  from pg_cast c join pg_proc p on p.oid = c.castfunc where c.oid >= ${firstUserId} and not ${isPure('pg_proc', 'p.oid')}`;
+export const unnamedCode = `select 'the cast ' || format_type(c.castsource, null) || ' AS ' || format_type(c.casttarget, null)
+  from pg_cast c join pg_proc p on p.oid = c.castfunc where c.oid >= ${firstUserId} and not ${isPure('pg_proc', 'p.oid')}
+  union all select 'the operator family ' || f.opfname || ' for ' || format_type(s.amproclefttype, null)
+  from pg_amproc s join pg_opfamily f on f.oid = s.amprocfamily
+  where s.amproc >= ${firstUserId} and s.amproclefttype < ${firstUserId} and not ${isPure('pg_proc', 's.amproc')}`;
 
 export const role = `select current_user, rolsuper, pg_has_role('pg_read_all_data', 'member'), current_setting('server_version_num') from pg_roles where rolname = current_user`;
 
@@ -102,5 +105,6 @@ const hashOf = (table: string, high: string, low: string, where: string) =>
 export const detailsEpoch = `select bit_xor(hash) from (${[
   hashOf('pg_attribute', 'attrelid', 'attnum', `attrelid >= ${firstUserId}`),
   hashOf('pg_auth_members', 'roleid', `member::int8`, 'true'),
+  hashOf('pg_amproc', 'oid', 'amproc::int8', `oid >= ${firstUserId}`),
   `select hashint8extended(oid::int8, (rolsuper::int + 2)::int8) from pg_roles where rolname = current_user`,
 ].join(' union all ')}) hashes (hash)`;

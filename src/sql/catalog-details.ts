@@ -88,8 +88,8 @@ export type CatalogDetails = {
   readonly types: readonly TypeDetails[];
   /** Functions of extensions that compute and nothing else, "schema.name": all of the name are. */
   readonly pureFunctions: readonly string[];
-  /** Casts that users have made with a function of their own, implicit or not, trusted extensions left out: "source AS target". */
-  readonly userCasts: readonly string[];
+  /** What runs functions of users without being named: casts, and operator families of the server's own types. Trusted extensions are left out. */
+  readonly unnamedCode: readonly string[];
   /** server_version_num / 10000. */
   readonly serverMajor: number;
   /** What the relay's database role is: a masked session behind a superuser is proven at best. */

@@ -1,5 +1,5 @@
 /** Ways around masks that were open once: clauses that nobody walked, values that nobody wrote, keys that tell. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Client } from 'pg';
 import { viewsCharactersMax } from '../../src/mask/analyse.ts';
 import { startRelayFixture, type RelayFixture } from './fixture.ts';
@@ -154,4 +154,13 @@ test.each([
 ])('admitted: %s', async (sql, value) => {
   const { rows } = await client.query<{ x: unknown }>(sql);
   expect(rows).toEqual([{ x: value }]);
+});
+
+test('code that orders values of the server without being named stops everything, as long as it is there', async () => {
+  const asked = () => client.query('select 1').then(() => 'admitted', (error: Error) => error.message);
+  await fixture.admin.query(`create function compare(json, json) returns int language plpgsql immutable as $$ begin return 0; end $$;
+    create operator class json_ops default for type json using btree as function 1 compare(json, json)`);
+  await vi.waitFor(async () => expect(await asked()).toBe("the operator family json_ops for json runs code of the database's own, which any expression may call"), 60_000);
+  await fixture.admin.query('drop operator class json_ops using btree; drop operator family if exists json_ops using btree; drop function compare(json, json)');
+  await vi.waitFor(async () => expect(await asked()).toBe('admitted'), 60_000);
 });
