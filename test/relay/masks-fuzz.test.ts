@@ -45,7 +45,9 @@ async function ask(client: RawClient, sql: string, isBinary: boolean): Promise<s
   if (isBinary) client.send(serialize.parse({ text: sql }), serialize.bind({ binary: true }), serialize.describe({ type: 'P', name: '' }), serialize.execute({}), serialize.sync());
   else client.send(serialize.query(sql));
   const at = await client.until(() => client.replies.findIndex(({ type }) => type === 'Z'));
-  return client.replies.splice(0, at + 1).map(show);
+  const said = client.replies.splice(0, at + 1).map(show);
+  // Which plan is chosen follows how large tables have become; what it would cost is never shown.
+  return sql.startsWith('explain') ? said.filter((reply) => !reply.startsWith('D ') || reply.includes('cost=')) : said;
 }
 
 test(`${count} statements give the same in both worlds (seed ${seed})`, async () => {
