@@ -1,6 +1,6 @@
 /** What runs when a row is written: triggers, rules, defaults, checks, index expressions, cascades. Each must be proven. */
 import { rowEvents, type Catalog } from '../sql/catalog.ts';
-import type { RelationDetails, TypeDetails } from '../sql/catalog-details.ts';
+import type { RelationDetails, StoredExpression, TypeDetails } from '../sql/catalog-details.ts';
 import type { StoredCode } from './analyse.ts';
 import { isMasked, isRaw, nameOf, type Draft } from './draft.ts';
 import type { RowWrite } from './plan.ts';
@@ -64,18 +64,19 @@ function codeProblem(known: Known, draft: Draft, { event, columns, defaults = []
   const domain = domainProblem(known, details);
   if (domain !== undefined) return domain;
   const generated = details.columns.flatMap(({ name, generated: sql }) => (sql === undefined ? [] : [{ name, sql }]));
-  const expressions = [
+  const expressions: readonly (StoredExpression & { readonly what: string; readonly isUnheld?: true })[] = [
     ...(details.checks ?? []).map((one) => ({ ...one, what: 'check' })),
     ...(details.indexExpressions ?? []).map((one) => ({ ...one, what: 'index' })),
     ...generated.map((one) => ({ ...one, what: 'generated column' })),
     ...(details.policies ?? []).filter(({ writes }) => writes).map((one) => ({ ...one, what: 'row security policy' })),
   ];
-  for (const { name, sql, what } of expressions) {
+  for (const { name, sql, what, isUnheld = false } of expressions) {
     const code = check(sql, details);
     if (!code.ok) return `its ${what} ${name} is not proven: ${code.reason}`;
     const usesRaw = code.columns.some((column) => isRaw(draft, column)) || (code.isWholeRow && isMasked(draft));
     // Of an inserted row the masked columns are empty; of an updated one they could be found out by changing the others.
     const usesAssigned = event === 'update' && (code.isWholeRow || code.columns.some((column) => columns.includes(column)));
+    if (usesRaw && event === 'update' && isUnheld) return `its ${what} ${name} is NOT VALID, so an error would tell about a masked column`;
     if (usesRaw && usesAssigned) return `its ${what} ${name} computes with what you write and with a masked column`;
   }
   return undefined;
@@ -87,7 +88,7 @@ function uniqueProblem({ check }: Known, draft: Draft, { event, columns, default
   const { details } = draft;
   const isRawHere = (name: string) => isRaw(draft, name);
   const hasDefault = (name: string) => details.columns.some((one) => one.name === name && one.default !== undefined);
-  for (const { name, columns: plain, isNullEqual } of details.uniques ?? []) {
+  for (const { name, columns: plain, isNullEqual, isUnheld = false } of details.uniques ?? []) {
     const codes = (details.indexExpressions ?? []).filter((one) => one.name === name).map(({ sql }) => check(sql, details));
     const computed = codes.flatMap((code) => (code.ok && !code.isWholeRow ? code.columns : details.columns.map((column) => column.name)));
     const all = [...plain, ...computed];
@@ -95,7 +96,7 @@ function uniqueProblem({ check }: Known, draft: Draft, { event, columns, default
     const isChanged = all.some((column) => columns.includes(column) || defaults.includes(column));
     // A masked column of a new row is NULL, which is equal to nothing in a plain key.
     const isFilled = isNullEqual === true || computed.some(isRawHere) || plain.some((column) => isRawHere(column) && hasDefault(column));
-    if (event === 'update' ? isChanged : isFilled) return `its key ${name} holds a masked column, whose values the error of a duplicate would tell`;
+    if (event === 'update' ? isChanged || isUnheld : isFilled) return `its key ${name} holds a masked column, whose values the error of a duplicate would tell`;
   }
   return undefined;
 }

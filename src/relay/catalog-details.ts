@@ -68,12 +68,13 @@ async function loadCode(connection: SideConnection, relations: Relations): Promi
     const draft = relations.get(String(id));
     if (draft !== undefined) change(draft);
   };
-  await connection.each(queries.checks, ([id, name, sql]) => add(id, (draft) => (draft.checks ??= []).push({ name: String(name), sql: String(sql) })));
+  await connection.each(queries.checks, ([id, name, sql, isValid]) =>
+    add(id, (draft) => (draft.checks ??= []).push({ name: String(name), sql: String(sql), ...(isValid !== 't' && { isUnheld: true as const }) })));
   await connection.each(queries.indexExpressions, ([id, name, ...texts]) => {
     for (const sql of texts) if (text(sql) !== undefined) add(id, (draft) => (draft.indexExpressions ??= []).push({ name: String(name), sql: String(sql) }));
   });
-  await connection.each(queries.uniques, ([id, name, isNullEqual, columns]) =>
-    add(id, (draft) => (draft.uniques ??= []).push({ name: String(name), columns: JSON.parse(String(columns)) as string[], ...(isNullEqual === 't' && { isNullEqual: true as const }) })));
+  await connection.each(queries.uniques, ([id, name, isNullEqual, isValid, columns]) =>
+    add(id, (draft) => (draft.uniques ??= []).push({ name: String(name), columns: JSON.parse(String(columns)) as string[], ...(isNullEqual === 't' && { isNullEqual: true as const }), ...(isValid !== 't' && { isUnheld: true as const }) })));
   await connection.each(queries.policies, ([id, name, command, using, check]) => {
     const reads = command === 'r' || command === '*' || command === 'w' || command === 'd';
     for (const [sql, isRead] of [[using, reads], [check, false]] as const) {

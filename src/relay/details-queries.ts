@@ -53,13 +53,13 @@ export const relations = `select c.oid, case when c.relkind in ('v', 'm') then p
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p', 'v', 'm', 'f') and ${own}`;
 
-export const checks = `select k.conrelid, k.conname, pg_get_expr(k.conbin, k.conrelid) from pg_constraint k where k.contype = 'c' and k.conrelid <> 0`;
+export const checks = `select k.conrelid, k.conname, pg_get_expr(k.conbin, k.conrelid), k.convalidated from pg_constraint k where k.contype = 'c' and k.conrelid <> 0`;
 
 export const indexExpressions = `select i.indrelid, c.relname, pg_get_expr(i.indexprs, i.indrelid), pg_get_expr(i.indpred, i.indrelid)
   from pg_index i join pg_class c on c.oid = i.indexrelid
   where i.indrelid >= ${firstUserId} and (i.indexprs is not null or i.indpred is not null)`;
 
-export const uniques = `select i.indrelid, c.relname, i.indnullsnotdistinct, (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
+export const uniques = `select i.indrelid, c.relname, i.indnullsnotdistinct, i.indisvalid, (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
     where a.attrelid = i.indrelid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
   from pg_index i join pg_class c on c.oid = i.indexrelid
   where i.indrelid >= ${firstUserId} and (i.indisunique or i.indisexclusion)`;

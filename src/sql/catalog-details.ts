@@ -51,9 +51,10 @@ export type RelationDetails = {
   readonly primaryKey?: readonly string[];
   /** Of a partitioned table: columns of its key; "*" where an expression is part of it. */
   readonly partitionKey?: readonly string[];
-  readonly checks?: readonly StoredExpression[];
-  /** Unique indexes and exclusion constraints: their plain columns. `isNullEqual`: NULLS NOT DISTINCT. */
-  readonly uniques?: readonly { readonly name: string; readonly columns: readonly string[]; readonly isNullEqual?: true }[];
+  /** `isUnheld`: NOT VALID, so that rows may be there which it would not let in. */
+  readonly checks?: readonly (StoredExpression & { readonly isUnheld?: true })[];
+  /** Unique indexes and exclusion constraints: their plain columns. `isNullEqual`: NULLS NOT DISTINCT; `isUnheld`: it was never finished. */
+  readonly uniques?: readonly { readonly name: string; readonly columns: readonly string[]; readonly isNullEqual?: true; readonly isUnheld?: true }[];
   /** Of indexes: their expressions and predicates. */
   readonly indexExpressions?: readonly StoredExpression[];
   /** Row security policies, USING and WITH CHECK apart; each says which commands it is for. */

@@ -10,8 +10,8 @@ targets:
   prod-db:
     masks:
       rules:
-        - { name: cards, columns: [public.customers.card, public.uq.card, public.gen.card, public.rls.card], mask: { partial: { last: 4 } } }
-        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.region, public.customers.tags, public.uq.id, "public.gen.*", public.rls.id], mask: clear }
+        - { name: cards, columns: [public.customers.card, public.uq.card, public.gen.card, public.rls.card, public.loose.card, public.twice.card], mask: { partial: { last: 4 } } }
+        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.region, public.customers.tags, public.uq.id, "public.gen.*", public.rls.id, public.loose.id, public.loose.name, public.twice.id, public.twice.name], mask: clear }
     roles:
       engineer: { groups: [engineering], allow: [read, write, schema, admin, unknown], maxDuration: 8h }
 `;
@@ -23,6 +23,8 @@ create function stolen() returns text language sql stable as 'select card from c
 create table gen (id int primary key, card text, tail text generated always as (right(card, 6)) stored); insert into gen values (1, '4111');
 create table rls (id int, card text); alter table rls enable row level security; create policy p on rls using (card like '4%');
 create table rls_code (id int); alter table rls_code enable row level security; create policy p on rls_code using (peek(id::text));
+create table loose (id int primary key, name text, card text); insert into loose values (1, 'a', '4111'); alter table loose add check (card not like '4%') not valid;
+create table twice (id int primary key, name text, card text); insert into twice values (1, 'a', '4'), (2, 'b', '4');
 create domain dom as text check (value = 'ok' or peek(value));
 create table plain (id int primary key, arr int[], note text default stolen(), d dom, label text);
 create type holder as (d dom); create view key_view as select current_setting('gate.mask_inner', true) as k;
@@ -57,6 +59,7 @@ let client: Client;
 beforeAll(async () => {
   fixture = await startRelayFixture({ policy });
   await fixture.admin.query(`${schema};\n${views}`);
+  await expect(fixture.admin.query('create unique index concurrently on twice (card)')).rejects.toThrow('unique');
   client = await (await fixture.connect('engineer', 'engineer')).client();
 });
 afterAll(async () => fixture?.[Symbol.asyncDispose]());
@@ -97,6 +100,8 @@ test.each([
   ['RETURNING with a sub-select', "update customers set name = 'Ann' where id = 1 returning (select card)"],
   ['RETURNING of a row as text', "update customers set name = 'Ann' where id = 1 returning customers::text"],
   ['RETURNING of a cast', "delete from customers where id = 3 returning card::text"],
+  ['check that old rows need not meet', "update loose set name = 'x' where id = 1"],
+  ['unique index that was never finished', "update twice set name = 'x' where id = 1"],
   ['row security by a masked column', 'select id from rls'],
   ['row security by code of a user', 'select id from rls_code'],
   ['generated column that only a pattern names', 'select tail from gen'],
