@@ -102,13 +102,17 @@ function uniqueProblem({ check }: Known, draft: Draft, { event, columns, default
 }
 
 /** A foreign key to a masked column tells whether the value is there: by its error, or by what becomes of the rows that refer to it. */
-function referenceProblem({ drafts }: Known, draft: Draft, { event }: RowWrite): string | undefined {
-  const isTold = (to: Draft, columns: readonly string[]) => columns.some((name) => isRaw(to, name));
-  if (event === 'delete') {
-    const told = (draft.relation.references ?? []).find(({ columns }) => isTold(draft, columns));
-    const from = told && drafts.get(told.from);
-    return told && `${from === undefined ? 'another table' : nameOf(from)} refers to a masked column of it`;
+function referenceProblem({ drafts }: Known, draft: Draft, { event, columns: written }: RowWrite): string | undefined {
+  const isTold = (of: Draft, columns: readonly string[]) => columns.some((name) => isRaw(of, name));
+  if (event !== 'insert') {
+    for (const { from, columns, fromColumns = [] } of draft.relation.references ?? []) {
+      if (event === 'update' && !columns.some((name) => written.includes(name))) continue;
+      const other = drafts.get(from);
+      if (isTold(draft, columns)) return `${other === undefined ? 'another table' : nameOf(other)} refers to a masked column of it`;
+      if (other !== undefined && isTold(other, fromColumns)) return `a masked column of ${nameOf(other)} refers to it`;
+    }
   }
+  if (event === 'delete') return undefined;
   const other = [...drafts.values()].find((to) => (to.relation.references ?? []).some(({ from, columns }) => from === draft.relation.id && isTold(to, columns)));
   return other && `it refers to a masked column of ${nameOf(other)}`;
 }

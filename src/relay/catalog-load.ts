@@ -105,10 +105,11 @@ class Loader {
         else (event === '1' ? (draft.readFunctions ??= []) : (draft.writeFunctions ??= [])).push(this.#name(schema, name));
       });
     });
-    await this.#connection.each(queries.foreignKeys, ([referenced, from, onDelete, onUpdate, columns]) => {
+    await this.#connection.each(queries.foreignKeys, ([referenced, from, onDelete, onUpdate, columns, fromColumns]) => {
       const reference: CatalogReference = {
         from: Number(from),
         columns: JSON.parse(columns ?? '[]') as string[],
+        fromColumns: JSON.parse(fromColumns ?? '[]') as string[],
         onDelete: onDelete === 'c' ? 'delete' : onDelete === 'n' || onDelete === 'd' ? 'update' : 'none',
         onUpdate: onUpdate === 'c' || onUpdate === 'n' || onUpdate === 'd' ? 'update' : 'none',
       };

@@ -107,7 +107,8 @@ export const triggers = `select t.tgrelid, t.tgtype, n.nspname, p.proname
   where (not t.tgisinternal or p.oid >= ${firstUserId}) and t.tgenabled <> 'D'`;
 
 export const foreignKeys = `select k.confrelid, k.conrelid, k.confdeltype, k.confupdtype,
-    (select json_agg(a.attname) from pg_attribute a where a.attrelid = k.confrelid and a.attnum = any (k.confkey))
+    (select json_agg(a.attname) from pg_attribute a where a.attrelid = k.confrelid and a.attnum = any (k.confkey)),
+    (select json_agg(a.attname) from pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey))
   from pg_constraint k where k.contype = 'f'`;
 
 /** A trigger function that only sets columns of the new row from the clock is as good as one of the server's. */

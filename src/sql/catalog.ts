@@ -41,6 +41,8 @@ export type CatalogReference = {
   /** The relation that has the foreign key. */
   readonly from: number;
   readonly columns: readonly string[];
+  /** Of the relation that has it, in no order. */
+  readonly fromColumns?: readonly string[];
   readonly onDelete: 'none' | 'delete' | 'update';
   readonly onUpdate: 'none' | 'update';
 };

@@ -10,8 +10,8 @@ targets:
   prod-db:
     masks:
       rules:
-        - { name: cards, columns: [public.customers.card, public.uq.card, public.gen.card, public.rls.card, public.loose.card, public.twice.card], mask: { partial: { last: 4 } } }
-        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.region, public.customers.tags, public.uq.id, "public.gen.*", public.rls.id, public.loose.id, public.loose.name, public.twice.id, public.twice.name], mask: clear }
+        - { name: cards, columns: [public.customers.card, public.uq.card, public.gen.card, public.rls.card, public.loose.card, public.twice.card, public.child.parent], mask: { partial: { last: 4 } } }
+        - { name: clear, columns: [public.customers.id, public.customers.name, public.customers.region, public.customers.tags, public.uq.id, "public.gen.*", public.rls.id, public.loose.id, public.loose.name, public.twice.id, public.twice.name, public.child.id], mask: clear }
     roles:
       engineer: { groups: [engineering], allow: [read, write, schema, admin, unknown], maxDuration: 8h }
 `;
@@ -25,6 +25,8 @@ create table rls (id int, card text); alter table rls enable row level security;
 create table rls_code (id int); alter table rls_code enable row level security; create policy p on rls_code using (peek(id::text));
 create table loose (id int primary key, name text, card text); insert into loose values (1, 'a', '4111'); alter table loose add check (card not like '4%') not valid;
 create table twice (id int primary key, name text, card text); insert into twice values (1, 'a', '4'), (2, 'b', '4');
+create table parent (id int primary key, name text); insert into parent values (1, 'a'), (2, 'b');
+create table child (id int primary key, parent int references parent); insert into child values (1, 1);
 create domain dom as text check (value = 'ok' or peek(value));
 create table plain (id int primary key, arr int[], note text default stolen(), d dom, label text);
 create type holder as (d dom); create view key_view as select current_setting('gate.mask_inner', true) as k;
@@ -102,6 +104,8 @@ test.each([
   ['RETURNING of a cast', "delete from customers where id = 3 returning card::text"],
   ['check that old rows need not meet', "update loose set name = 'x' where id = 1"],
   ['unique index that was never finished', "update twice set name = 'x' where id = 1"],
+  ['delete of what a masked column refers to', 'delete from parent where id = 1'],
+  ['key that a masked column refers to', 'update parent set id = 9 where id = 1'],
   ['row security by a masked column', 'select id from rls'],
   ['row security by code of a user', 'select id from rls_code'],
   ['generated column that only a pattern names', 'select tail from gen'],
@@ -140,6 +144,7 @@ test.each([
   ["insert into customers (id, name) values (2, 'Bob') on conflict (id) do update set name = excluded.name || '!' where customers.id < 9 returning name as x", 'Bob!'],
   ["insert into customers (id, name) values (2, 'Bob') on conflict (id) do update set name = excluded.name returning card as x", '************1111'],
   ["insert into customers (id, name) values (77, 'new') on conflict do nothing returning id as x", 77],
+  ["update parent set name = 'c' where id = 1 returning name as x", 'c'],
   ["update customers set name = 'Ann' where id = 1 returning card as x", '************1111'],
   ["update customers set name = 'Anna' where id = 1 returning name as x", 'Anna'],
   ["select '{a}'::_text as x", ['a']],
