@@ -114,7 +114,7 @@ describe.each([18, 15])('PostgreSQL %i', (major) => {
     expect(namesOf(relation('counted').uses)).toEqual(['orders']);
     expect(namesOf(relation('secret').uses)).toEqual(['users']);
     expect([relation('guarded').ruleEvents, namesOf(relation('guarded').ruleUses)]).toEqual([4, ['orders']]);
-    expect(relation('users').references).toEqual([{ from: relation('orders').id, columns: ['id'], onDelete: 'delete', onUpdate: 'update' }]);
+    expect(relation('users').references).toEqual([{ from: relation('orders').id, columns: ['id'], fromColumns: ['user_id'], onDelete: 'delete', onUpdate: 'update' }]);
   });
 
   test('what runs on reading and writing', () => {

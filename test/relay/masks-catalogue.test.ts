@@ -58,8 +58,12 @@ describe('behind a superuser', () => {
   test.each(plain)('$id $title', async (one) => attack(one, 'super'));
 });
 
+/** An older server beside the newest one is asked a part of them: what could differ there does so behind a superuser too. */
+const part = process.env['GATE_TEST_POSTGRES'] === undefined ? 1 : 4;
+const behindRoles = plain.filter(({ role }) => role !== 'gate_super').filter((_, index) => index % part === 0);
+
 describe('behind the role of the case', () => {
-  test.each(plain.filter(({ role }) => role !== 'gate_super'))('$id $title', async (one) => attack(one, one.role.replace('gate_', '') as Credential));
+  test.each(behindRoles)('$id $title', async (one) => attack(one, one.role.replace('gate_', '') as Credential));
 });
 
 describe('with what a careless operator has left in the database', () => {
