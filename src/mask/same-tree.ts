@@ -70,8 +70,13 @@ function isExtended(before: readonly unknown[], after: readonly unknown[], isIns
   let at = 0;
   for (const item of before) {
     const start = at;
-    while (at < after.length && !isSameTree(item, after[at], isInserted) && isPutThere(after[at], isInserted)) at += 1;
-    if (at < after.length && isSameTree(item, after[at], isInserted)) at += 1;
+    // Each is compared once: clauses nest, and twice at each level would be without end.
+    let isThere = false;
+    for (; at < after.length; at++) {
+      isThere = isSameTree(item, after[at], isInserted);
+      if (isThere || !isPutThere(after[at], isInserted)) break;
+    }
+    if (isThere) at += 1;
     else if (at === start && !isPutThere(after[at - 1], isInserted)) return false;
   }
   return after.slice(at).every((item) => isPutThere(item, isInserted));

@@ -47,6 +47,11 @@ function mask(sql: string, grammar: Grammar) {
   return maskStatement({ sql, syntax: parse(sql) as Syntax, names, plan, parameterTypes: [], isHeld: false, parse });
 }
 
+test('clauses that nest are compared once each', () => {
+  const nested = Array.from({ length: 60 }, () => 'select 1 from c group by (').join('') + '1' + ')'.repeat(60);
+  expect(mask(nested, 18).ok).toBe(true);
+});
+
 describe.each(grammars)('by the grammar of %s', (grammar) => {
   test.each([
     ['select * from c', `select * from ${leaf} AS "c"`],
