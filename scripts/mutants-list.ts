@@ -19,7 +19,7 @@ export const mutants: readonly Mutant[] = [
   one('the update of an upsert is not judged', 'writes.ts', "(conflict?.['action'] === 'ONCONFLICT_UPDATE'", "(conflict?.['action'] === 'NEVER'"),
   one('moves between partitions are not judged', 'write-problems.ts', "asked.event === 'update' && draft.relation.kind === 'partitioned'", "asked.event === 'insert' && draft.relation.kind === 'partitioned'"),
   one('keys over masked columns tell', 'write-problems.ts', 'if (!all.some(isRawHere)) continue;', 'if (all.some(isRawHere)) continue;'),
-  one('foreign keys to masked columns tell', 'write-problems.ts', "columns.some((name) => isRaw(to, name));", 'columns.some((name) => isRaw(to, name)) && false;'),
+  one('foreign keys to masked columns tell', 'write-problems.ts', "columns.some((name) => isRaw(of, name));", 'columns.some((name) => isRaw(of, name)) && false;'),
   one('triggers are trusted', 'write-problems.ts', 'if (!isTrusted) return `its trigger', 'if (false) return `its trigger'),
   one('SET DEFAULT runs what it likes', 'write-problems.ts', 'columns: columnNames(other), defaults: columnNames(other) }', 'columns: columnNames(other) }'),
   one('something behind VALUES is not seen', 'writes.ts', 'if (other !== undefined) throw refuse(`VALUES', 'if (other === "") throw refuse(`VALUES'),

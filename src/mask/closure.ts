@@ -62,7 +62,8 @@ class Closure {
     for (const draft of this.#drafts.values()) this.#applyRules(draft);
     this.#closeFamilies();
     for (const draft of this.#drafts.values()) this.#hide(draft);
-    for (const draft of this.#drafts.values()) this.#checkTypes(draft);
+    const areProven = this.#areDomainsProven();
+    for (const draft of this.#drafts.values()) this.#checkTypes(draft, areProven);
     for (const draft of this.#drafts.values()) this.#checkPolicies(draft);
     this.#closeViews();
     return { plan: this.#plan(), problems: this.#problems };
@@ -126,12 +127,12 @@ class Closure {
   }
 
   /** No value of a type whose checks are not proven is shown as such: a literal could be made into one beside it. */
-  #checkTypes(draft: Draft): void {
+  #checkTypes(draft: Draft, areProven: boolean): void {
     if (draft.relation.kind === 'view' && !this.#isDeclared(draft)) return;
     for (const column of draft.details.columns) {
       if (isRaw(draft, column.name)) continue;
       if (this.#isOfDomains(column)) draft.hidden.add(column.name);
-      else if (column.isDomain === true && this.#hasUnprovenDomain()) draft.recast.add(column.name);
+      else if (column.isDomain === true && !areProven) draft.recast.add(column.name);
     }
   }
 
@@ -150,8 +151,8 @@ class Closure {
     return this.#typesByName.get(baseType) ?? this.#typesByName.get(baseType.replace('._', '.'));
   }
 
-  #hasUnprovenDomain(): boolean {
-    return (this.#input.catalog.data.details?.types ?? []).some(({ kind, id }) => kind === 'd' && this.#typeProblem(id) !== undefined);
+  #areDomainsProven(): boolean {
+    return (this.#input.catalog.data.details?.types ?? []).every(({ kind, id }) => kind !== 'd' || this.#typeProblem(id) === undefined);
   }
 
   /** Which rows are there must not depend on what is masked. */
@@ -251,12 +252,29 @@ class Closure {
     return this.#types.get(id) ?? (this.#types.has(id) ? undefined : 'it is not known');
   }
 
+  #refersTo(): ReadonlyMap<number, Draft> {
+    const found = new Map<number, Draft>();
+    for (const draft of this.#drafts.values()) {
+      for (const { from, columns } of draft.relation.references ?? []) if (columns.some((name) => isRaw(draft, name))) found.set(from, draft);
+    }
+    return found;
+  }
+
   #plan(): MaskPlan {
     const { catalog, rules } = this.#input;
     const details = catalog.data.details;
     const planned = new Map([...this.#drafts].map(([id, draft]) => [id, this.#planned(draft)]));
     const images = [...planned.values()].flatMap((one) => (one.access === 'masked' ? one.columns.flatMap(({ image }) => image ?? []) : []));
     const unnamed = details?.unnamedCode ?? [];
+    const known = {
+      catalog,
+      drafts: this.#drafts,
+      check: (sql: string, relation: RelationDetails | undefined) => this.#check(sql, 'expression', relation),
+      trusts: rules.trusts,
+      refersTo: this.#refersTo(),
+      typeProblem: (id: number) => this.#typeProblem(id),
+      typeNamed: (name: string) => this.#typeNamed(name),
+    };
     this.#noteProblems(planned);
     return {
       digest: rules.digest,
@@ -267,7 +285,7 @@ class Closure {
       rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => rawNumbers(draft).map((number) => rawColumnKey(draft.relation.id, number)))),
       relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
       typeProblem: (id) => this.#typeProblem(id),
-      writeProblem: (write) => writeProblem({ catalog, drafts: this.#drafts, check: (sql, relation) => this.#check(sql, 'expression', relation), trusts: rules.trusts, typeProblem: (id) => this.#typeProblem(id), typeNamed: (name) => this.#typeNamed(name) }, write),
+      writeProblem: (write) => writeProblem(known, write),
       ...(unnamed.length > 0 && {
         problem: { reason: `${unnamed[0]} runs code of the database's own, which any expression may call`, hint: 'Whoever keeps the database can drop it, or give a role without masks.' },
       }),

@@ -12,7 +12,6 @@ export type ResultValue = {
   readonly bytes: Buffer;
 };
 
-
 /** The same values that mask expressions give in the database, for the types that are common; null for NULL. */
 export function shownValue(mask: Mask, value: ResultValue, key: Buffer): Buffer | null {
   if (mask.kind === 'clear') return value.bytes;

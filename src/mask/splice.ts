@@ -2,7 +2,6 @@
 import { quoteName } from '../sql/names.ts';
 import type { Change, Tokens } from './edits.ts';
 import { shownSettings } from './lists.ts';
-
 import type { Found } from './relations.ts';
 import { Refusal } from './refusal.ts';
 import { listOf, locationOf, namesOf, nodeOf, type Node } from './tree.ts';
@@ -35,12 +34,12 @@ export function spliceRelation(found: Found, node: Node, { sample, view }: { sam
 export function leafOf(found: Found, isOnly: boolean, sample: string, view: string | undefined): string | undefined {
   const { planned } = found;
   if (planned === undefined) return ownLeaf(found, sample);
-  if (planned?.access === 'masked') {
+  if (planned.access === 'masked') {
     const columns = planned.columns.map(({ name, sql }) => (sql === undefined ? quoteName(name) : `${sql} AS ${quoteName(name)}`));
     const from = `${isOnly ? 'ONLY ' : ''}${quoteName(planned.schema)}.${quoteName(planned.name)}`;
     return `SELECT ${columns.join(', ')} FROM ${from}${sample}`;
   }
-  if (planned?.access !== 'view') return undefined;
+  if (planned.access !== 'view') return undefined;
   if (sample !== '') throw new Refusal('relation', `${found.schema}.${found.name} is a view, which has no rows to sample`, 'Sample its tables.');
   // Nothing is pushed into a view that its owner has made a barrier.
   if (view === undefined) return undefined;
@@ -53,7 +52,7 @@ function ownLeaf(found: Found, sample: string): string | undefined {
   if (sample !== '') throw new Refusal('relation', `${found.name} cannot be sampled with masks`, 'Leave TABLESAMPLE out.');
   switch (found.name) {
     case 'pg_attribute':
-      return `SELECT ${attributeColumns(found.serverMajor ?? 0).join(', ')} FROM pg_catalog.pg_attribute`;
+      return `SELECT ${attributeColumns(found.serverMajor ?? 0)} FROM pg_catalog.pg_attribute`;
     case 'pg_sequences':
       return `SELECT ${sequenceColumns.join(', ')}, NULL::pg_catalog.int8 AS last_value FROM pg_catalog.pg_sequences`;
     default:
@@ -69,10 +68,10 @@ export function isReplaced({ planned, schema, name }: Found): boolean {
 const replacedCatalogs: ReadonlySet<string> = new Set(['pg_settings', 'pg_attribute', 'pg_sequences']);
 
 /** All but attmissingval, which holds the value that rows have of a column that was added later, in the order that the majors have them. */
-function attributeColumns(major: number): readonly string[] {
+function attributeColumns(major: number): string {
   const known = attributesOf.get(major);
   if (known === undefined) throw new Refusal('relation', `the columns of pg_attribute are not known for version ${major}`, 'Use information_schema.columns.');
-  return known.trim().split(/\s+/);
+  return known.replaceAll(' ', ', ');
 }
 
 const attributeRest = 'attnotnull atthasdef atthasmissing attidentity attgenerated attisdropped attislocal attinhcount';

@@ -1,7 +1,6 @@
 /** Kinds of statements that a principal with masks may send, and what of each is looked at. */
 import { commandTag } from '../sql/command-tag.ts';
-import { truncateName } from '../sql/names.ts';
-import { quoteName } from '../sql/names.ts';
+import { quoteName, truncateName } from '../sql/names.ts';
 import type { Change } from './edits.ts';
 import { Sources } from './columns.ts';
 import { checkSet, hiddenSetting, isShown } from './functions.ts';

@@ -10,6 +10,8 @@ type Known = {
   readonly drafts: ReadonlyMap<number, Draft>;
   readonly check: (sql: string, relation: RelationDetails | undefined) => StoredCode;
   readonly trusts: ReadonlySet<string>;
+  /** Relation → the one of which a masked column is what a foreign key of it refers to. */
+  readonly refersTo: ReadonlyMap<number, Draft>;
   /** As in MaskPlan. */
   readonly typeProblem: (id: number) => string | undefined;
   /** By "schema.name"; of an array, that of its elements. */
@@ -102,7 +104,7 @@ function uniqueProblem({ check }: Known, draft: Draft, { event, columns, default
 }
 
 /** A foreign key to a masked column tells whether the value is there: by its error, or by what becomes of the rows that refer to it. */
-function referenceProblem({ drafts }: Known, draft: Draft, { event, columns: written }: RowWrite): string | undefined {
+function referenceProblem({ drafts, refersTo }: Known, draft: Draft, { event, columns: written }: RowWrite): string | undefined {
   const isTold = (of: Draft, columns: readonly string[]) => columns.some((name) => isRaw(of, name));
   if (event !== 'insert') {
     for (const { from, columns, fromColumns = [] } of draft.relation.references ?? []) {
@@ -113,7 +115,7 @@ function referenceProblem({ drafts }: Known, draft: Draft, { event, columns: wri
     }
   }
   if (event === 'delete') return undefined;
-  const other = [...drafts.values()].find((to) => (to.relation.references ?? []).some(({ from, columns }) => from === draft.relation.id && isTold(to, columns)));
+  const other = refersTo.get(draft.relation.id);
   return other && `it refers to a masked column of ${nameOf(other)}`;
 }
 

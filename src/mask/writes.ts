@@ -190,30 +190,38 @@ function namesOfTargets(targets: readonly unknown[]): string[] {
   return targets.map((item) => String(nodeOf(item, 'ResTarget')?.['name'] ?? ''));
 }
 
+/** What a target of SET is assigned: all of the row where several are assigned at once. */
+function valuesOf(target: unknown): readonly unknown[] {
+  const value = nodeOf(target, 'ResTarget')?.['val'];
+  const source = nodeOf(value, 'MultiAssignRef')?.['source'];
+  if (source === undefined) return [value];
+  const row = kindOf(source)?.[1]['args'];
+  return row === undefined ? [source] : listOf(row);
+}
+
+/** Of INSERT … VALUES. */
+function rowsOf(node: Node): readonly (readonly unknown[])[] {
+  return listOf(nodeOf(node['selectStmt'], 'SelectStmt')?.['valuesLists']).map((list) => listOf(nodeOf(list, 'List')?.['items']));
+}
+
+function isDefault(value: unknown): boolean {
+  return nodeOf(value, 'SetToDefault') !== undefined;
+}
+
 /** Columns of SET that could take their default. */
 function defaultsOf(targets: readonly unknown[]): string[] {
-  const takesDefault = (item: unknown) => {
-    const value = nodeOf(item, 'ResTarget')?.['val'];
-    const source = nodeOf(value, 'MultiAssignRef')?.['source'];
-    return [value, source, ...listOf(kindOf(source)?.[1]['args'])].some((one) => nodeOf(one, 'SetToDefault') !== undefined);
-  };
+  const takesDefault = (item: unknown) => valuesOf(item).some(isDefault);
   return namesOfTargets(targets.filter(takesDefault));
 }
 
 /** Columns of INSERT that a row of VALUES leaves to their default. Without a list of columns all are taken to be left to it. */
 function defaultsOfValues(node: Node): string[] {
-  const rows = listOf(nodeOf(node['selectStmt'], 'SelectStmt')?.['valuesLists']).map((list) => listOf(nodeOf(list, 'List')?.['items']));
-  return namesOfTargets(listOf(node['cols'])).filter((_, index) => rows.some((row) => nodeOf(row[index], 'SetToDefault') !== undefined));
+  return namesOfTargets(listOf(node['cols'])).filter((_, index) => rowsOf(node).some((row) => isDefault(row[index])));
 }
 
 function storedValues(node: Node): StoredValue[] {
-  const lists = listOf(nodeOf(node['selectStmt'], 'SelectStmt')?.['valuesLists']).flatMap((list) => listOf(nodeOf(list, 'List')?.['items']));
   const targets = [...listOf(node['targetList']), ...listOf((node['onConflictClause'] as Node | undefined)?.['targetList'])];
-  const assigned = targets.map((item) => nodeOf(item, 'ResTarget')?.['val']).flatMap((value) => {
-    const row = kindOf(nodeOf(value, 'MultiAssignRef')?.['source'])?.[1];
-    return row === undefined ? [value] : listOf(row['args']);
-  });
-  return [...lists, ...assigned].flatMap((value) => storedValue(value) ?? []);
+  return [...rowsOf(node).flat(), ...targets.flatMap(valuesOf)].flatMap((value) => storedValue(value) ?? []);
 }
 
 function refuse(reason: string, at?: number, hint = askForRole): Refusal {

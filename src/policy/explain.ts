@@ -2,6 +2,7 @@
 import type { ExplainAnswer } from '../api/policy-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
+import type { Masked } from '../mask/masked.ts';
 import type { Principal } from '../principal/principal.ts';
 import type { StatementFacts } from '../sql/facts.ts';
 import { explain, isAdministrator, isAuditor, rolesFor, type Decision, type TargetFacts } from './decide.ts';
@@ -96,4 +97,13 @@ function factsInfo(facts: StatementFacts): ExplainAnswer['statements'][number]['
     functions: [...facts.functions],
     settings: [...facts.settings],
   };
+}
+
+export type MasksAnswer = NonNullable<ExplainAnswer['masks']>;
+
+/** What masks make of a text, as an explanation shows it. */
+export function masksInfo(level: MasksAnswer['level'], masked: Masked): MasksAnswer {
+  if (masked.ok) return { level, columns: [...masked.columns], sent: masked.sql };
+  const { rule, reason, hint } = masked;
+  return { level, columns: [], refusal: { rule, reason, hint } };
 }

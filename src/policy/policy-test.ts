@@ -3,11 +3,11 @@ import * as z from 'zod/mini';
 import type { ExplainAnswer } from '../api/policy-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Principal } from '../principal/principal.ts';
-import { answer } from './explain.ts';
+import { answer, type MasksAnswer } from './explain.ts';
 import type { Examined } from './examined.ts';
 import { CatalogFile } from './catalog-file.ts';
 import { maskRulesFor } from './masks.ts';
-import { masksOf, type MasksAnswer } from './offline-masks.ts';
+import { masksOf } from './offline-masks.ts';
 import type { Policy } from './role.ts';
 import type { Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
@@ -74,7 +74,7 @@ export function runCase(policy: Policy, one: PolicyCase, options: CaseOptions): 
   try {
     const said = answer({ policy, principal, target: { name: target }, role, examined: options.examined, now, reason, ticket });
     const { names, parse } = options;
-    const masks = masksOf({ policy, principal, target, role: said.role, now, sql: one.sql, names, isHeld: said.decision.effect === 'hold', parse });
+    const masks = masksOf({ policy, principal, said, now, sql: one.sql, names, parse });
     const areTold = masks !== undefined || maskRulesFor(policy, { target, role: said.role, principal, now }).rules.length === 0;
     const problems = [...compare(one, said), ...compareMasks(one, areTold ? (masks ?? noMasks) : undefined)];
     return { name, ok: problems.length === 0, problems, answer: { ...said, ...(masks && { masks }) } };

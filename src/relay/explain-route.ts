@@ -1,11 +1,10 @@
 /** POST /v1/policy/explain: what policy would say to a text, with the names of the target's own catalog. Nothing is run. */
 import type { Context, Hono } from 'hono';
-import { ExplainRequest, type ExplainAnswer } from '../api/policy-api.ts';
+import { ExplainRequest } from '../api/policy-api.ts';
 import { GateError } from '../errors/errors.ts';
-import type { Masked } from '../mask/masked.ts';
 import { isAdministrator, isAuditor, rolesFor } from '../policy/decide.ts';
 import { examineParsed } from '../policy/examined.ts';
-import { answer, explainedPrincipal } from '../policy/explain.ts';
+import { answer, explainedPrincipal, masksInfo } from '../policy/explain.ts';
 import { hasMasks, maskRulesFor } from '../policy/masks.ts';
 import { grammarFor, newestGrammar } from '../sql/parser.ts';
 import type { Callers } from './callers.ts';
@@ -49,12 +48,6 @@ export function addExplainRoute(app: Hono, { config, callers, policies, services
     if (prepared.plan.level === 'display') return context.json({ ...answered, masks: { level: 'display', columns: [] } });
     const names = { catalog: watch.current, path: watch.defaultSearchPath ?? [] };
     const masked = await prepared.mask({ sql, parameterTypes: [], names, isHeld: answered.decision.effect === 'hold' });
-    return context.json({ ...answered, masks: { level: prepared.plan.level, ...explained(masked) } });
+    return context.json({ ...answered, masks: masksInfo(prepared.plan.level, masked) });
   });
-}
-
-function explained(masked: Masked): Pick<NonNullable<ExplainAnswer['masks']>, 'columns' | 'sent' | 'refusal'> {
-  if (masked.ok) return { columns: [...masked.columns], sent: masked.sql };
-  const { rule, reason, hint } = masked;
-  return { columns: [], refusal: { rule, reason, hint } };
 }

@@ -76,7 +76,7 @@ async function askFile(flags: Flags, { sql, groups, policy: file }: { sql: strin
   const principal = { issuer: 'local', subject: name, kind: 'human', name, groups } as const;
   const now = new Date();
   const said = answer({ policy, principal, target: { name: flags.target }, role: flags.role, examined: examine(sql, names), now });
-  const masks = masksOf({ policy, principal, target: flags.target, role: said.role, now, sql, names, isHeld: said.decision.effect === 'hold', parse });
+  const masks = masksOf({ policy, principal, said, now, sql, names, parse });
   return { ...said, ...(masks && { masks }) };
 }
 

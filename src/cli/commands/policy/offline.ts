@@ -50,8 +50,16 @@ export async function loadExaminer(): Promise<(sql: string, names: SessionNames)
 
 /** For masks: what turns a text into its tree. Undefined where it cannot be parsed. */
 export async function loadSyntax(): Promise<(sql: string) => Syntax | undefined> {
-  const { loadSyntaxParser } = await import('../../../sql/parser.ts');
-  return loadSyntaxParser();
+  const { loadSyntaxParser, ParserBroken } = await import('../../../sql/parser.ts');
+  const parse = await loadSyntaxParser();
+  return (sql) => {
+    try {
+      return parse(sql);
+    } catch (error) {
+      if (!(error instanceof ParserBroken)) throw error;
+      return undefined;
+    }
+  };
 }
 
 /** A catalog that a file writes down; without one, no name is known. */

@@ -28,7 +28,7 @@ export function testCommand(context: Context): Command {
 export async function runPolicyTest(context: Context, path: string, flags: Flags): Promise<void> {
   const { io } = context;
   const files = await findCases(path);
-  const [examine, parse] = [await loadExaminer(), await loadSyntax()];
+  const [examine, parse] = await Promise.all([loadExaminer(), loadSyntax()]);
   const [{ runCase }, { sessionNames }] = await Promise.all([
     import('../../../policy/policy-test.ts'),
     import('../../../policy/catalog-file.ts'),
