@@ -1,16 +1,19 @@
-/** What people and the policy file decided, as a sentence each. */
+/** What happens beside the sessions, as a sentence each: what people and the policy decided, and what became of the record. */
 import type { Event } from './entry.ts';
 
-type DecisionEvent = Extract<Event, { kind: 'request' | 'vote' | 'request.end' | 'grant' | 'grant.revoke' | 'policy' }>;
+const decisionKinds = ['request', 'vote', 'request.end', 'grant', 'grant.revoke', 'grant.deny', 'policy'] as const;
+const relayKinds = ['relay.start', 'relay.stop', 'login', 'read', 'key.rotate', 'shred.request', 'key.shred', 'legal.hold'] as const;
+type DecisionEvent = Extract<Event, { kind: (typeof decisionKinds)[number] }>;
+type RelayEvent = Extract<Event, { kind: (typeof relayKinds)[number] }>;
 
-const kinds: ReadonlySet<string> = new Set<DecisionEvent['kind']>(['request', 'vote', 'request.end', 'grant', 'grant.revoke', 'policy']);
+const kinds: ReadonlySet<string> = new Set<string>([...decisionKinds, ...relayKinds]);
 
-export function isDecision(event: Event): event is DecisionEvent {
+export function isDecision(event: Event): event is DecisionEvent | RelayEvent {
   return kinds.has(event.kind);
 }
 
 /** One line for a reader; it may hold any character that a person typed, so it is made visible before it is shown. */
-export function describeDecision(event: DecisionEvent): string {
+export function describeDecision(event: DecisionEvent | RelayEvent): string {
   switch (event.kind) {
     case 'request': {
       const what = { grant: 'a grant', statement: 'one statement', review: 'a review' }[event.of];
@@ -27,9 +30,41 @@ export function describeDecision(event: DecisionEvent): string {
       return `grant ${event.grant} for ${event.who.name} on ${event.target} as ${event.role} until ${event.expiresAt}`;
     case 'grant.revoke':
       return `${event.by.name} revokes grant ${event.grant}${event.reason === undefined ? '' : `: ${event.reason}`}`;
+    case 'grant.deny':
+      return `${event.who.name} is refused ${event.target}${event.role === undefined ? '' : ` as ${event.role}`}: ${event.reason} (rule ${event.rule})`;
     case 'policy':
       break;
+    default:
+      return describeRelay(event);
   }
   if (event.error === undefined) return `policy ${event.policy.slice(0, 12)} is in force`;
   return `a policy file was not taken, ${event.policy.slice(0, 12)} stays in force: ${event.error}`;
+}
+
+function describeRelay(event: RelayEvent): string {
+  switch (event.kind) {
+    case 'relay.start': {
+      const before = { nothing: 'for the first time', stop: 'after an orderly stop', crash: 'after it had stopped without warning' }[event.after];
+      return `relay ${event.relayVersion} starts ${before}`;
+    }
+    case 'relay.stop':
+      return 'the relay stops';
+    case 'login':
+      return `${event.who.name} comes with a new token, issued ${event.issuedAt}, good until ${event.expiresAt}`;
+    case 'read': {
+      const what = event.session === undefined ? event.what : `${event.what} of ${event.session}`;
+      const how = event.isOpened ? '' : ', without what is sealed';
+      return `${event.by.name} reads the record: ${what}${event.detail === undefined ? '' : ` (${event.detail})`}${how}`;
+    }
+    case 'key.rotate':
+      return `checkpoints are signed with ${event.to} from here on, no longer with ${event.from}`;
+    case 'shred.request':
+      return `${event.by.name} asks to shred session ${event.session}: ${event.reason}`;
+    case 'key.shred': {
+      const by = event.by.length === 0 ? 'because its time was over' : `by ${event.by.map(({ name }) => name).join(' and ')}`;
+      return `session ${event.session}: keys of ${event.classes.join(' and ')} shredded ${by}: ${event.reason}`;
+    }
+    case 'legal.hold':
+      return `${event.by.name} ${event.isSet ? 'sets' : 'lifts'} the legal hold on session ${event.session}: ${event.reason}`;
+  }
 }

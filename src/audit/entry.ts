@@ -34,9 +34,10 @@ const decisionEvents = [
     count: z.number(),
     expiresAt: z.string(),
     durationSeconds: z.optional(z.number()),
-    statement: z.optional(
-      z.object({ session: z.string(), sql: z.string(), fingerprint: z.string(), parameterHash: z.string() }),
-    ),
+    statement: z.optional(z.object({ session: z.string(), fingerprint: z.string(), parameterHash: z.string() })),
+    /** The text of that statement. Sealed, with the key of its session; `shape` is not. */
+    sql: z.optional(z.string()),
+    shape: z.optional(z.string()),
   }),
   z.object({
     kind: z.literal('vote'),
@@ -63,11 +64,56 @@ const decisionEvents = [
     policy: z.string(),
   }),
   z.object({ kind: z.literal('grant.revoke'), grant: z.string(), by: Who, reason: z.optional(z.string()) }),
+  /** Asked for a grant, and was refused by this rule. */
+  z.object({
+    kind: z.literal('grant.deny'),
+    who: Who,
+    target: z.string(),
+    role: z.optional(z.string()),
+    rule: z.string(),
+    reason: z.string(),
+  }),
   /** The policy in force from here on; with `error`, a file that was not taken and why. */
   z.object({ kind: z.literal('policy'), policy: z.string(), error: z.optional(z.string()) }),
 ] as const;
 
-/** Stands in place of a session's id for what is decided beside the sessions. */
+/** What the relay itself, its keys and the readers of its record did. In the same chain. */
+const relayEvents = [
+  z.object({
+    kind: z.literal('relay.start'),
+    relayVersion: z.string(),
+    /** How the relay before it ended: a `crash` left statements whose outcome nobody knows. */
+    after: z.enum(['nothing', 'stop', 'crash']),
+  }),
+  z.object({ kind: z.literal('relay.stop') }),
+  /** A token that the relay had not seen before. Times are those of the token. */
+  z.object({ kind: z.literal('login'), who: Who, issuedAt: z.string(), expiresAt: z.string() }),
+  /** Somebody reads the record; written before they get the first byte. */
+  z.object({
+    kind: z.literal('read'),
+    by: Who,
+    what: z.enum(['replay', 'tail', 'search', 'decisions', 'export', 'bundle']),
+    session: z.optional(z.string()),
+    /** With what was sealed. */
+    isOpened: z.boolean(),
+    detail: z.optional(z.string()),
+  }),
+  /** The checkpoints that follow are signed with another key. Both are verifier keys of signed notes. */
+  z.object({ kind: z.literal('key.rotate'), from: z.string(), to: z.string() }),
+  z.object({ kind: z.literal('shred.request'), session: z.string(), by: Who, reason: z.string() }),
+  /** The data keys of a session are gone for good: by two people, or because their time was over. */
+  z.object({
+    kind: z.literal('key.shred'),
+    session: z.string(),
+    classes: z.array(z.enum(['content', 'results'])),
+    by: z.array(Who),
+    reason: z.string(),
+  }),
+  /** While it is set, the keys of the session stay. */
+  z.object({ kind: z.literal('legal.hold'), session: z.string(), by: Who, isSet: z.boolean(), reason: z.string() }),
+] as const;
+
+/** Stands in place of a session's id for what happens beside the sessions. */
 export const decisionsChain = 'decisions';
 
 /** What happened, without the envelope. `connection` and `statement` count from 1 within the session. */
@@ -87,6 +133,8 @@ export const Event = z.discriminatedUnion('kind', [
     relayVersion: z.string(),
   }),
   z.object({ kind: z.literal('session.close'), reason: z.string() }),
+  /** Somebody ends the session before its time. */
+  z.object({ kind: z.literal('session.kill'), by: Who, reason: z.optional(z.string()) }),
   z.object({
     kind: z.literal('connection.open'),
     connection: z.number(),
@@ -112,13 +160,17 @@ export const Event = z.discriminatedUnion('kind', [
     connection: z.number(),
     statement: z.number(),
     protocol: z.enum(['simple', 'extended']),
-    /** The client's text. Where it sets a password, the text with every quoted literal and comment replaced, and `redacted`. */
+    /** The client's text, sealed. Where it sets a password, the text with every quoted literal and comment replaced, and `redacted`. */
     sql: z.string(),
+    /** The text without its literals and comments, and cut where it is long. Not sealed. */
+    shape: z.optional(z.string()),
     redacted: z.optional(z.literal(true)),
     /** Bound in order: text as it is, binary as base64, NULL as null; large ones by size and hash, secrets by size. */
     parameters: z.optional(z.array(Parameter)),
     /** The kinds of all statements in the text, without repetition. */
     kinds: z.array(z.string()),
+    /** The tables that it reads and writes, as far as they are known, and at most `namesMax` of them. */
+    tables: z.optional(z.array(z.string())),
     ...decision,
     /** The request by which it was approved, or turned down. */
     request: z.optional(z.string()),
@@ -134,6 +186,7 @@ export const Event = z.discriminatedUnion('kind', [
     connection: z.number(),
     request: z.string(),
     sql: z.string(),
+    shape: z.optional(z.string()),
     redacted: z.optional(z.literal(true)),
     parameters: z.optional(z.array(Parameter)),
     kinds: z.array(z.string()),
@@ -147,14 +200,27 @@ export const Event = z.discriminatedUnion('kind', [
     statement: z.number(),
     /** `skipped`: an earlier error in the pipeline made the server pass over it. `unknown`: the relay or server died. */
     state: z.enum(['ok', 'error', 'suspended', 'skipped', 'unknown']),
-    /** Command tags, one per statement of the text. */
+    /** Command tags, one per statement of the text; at most `namesMax` of them. */
     tags: z.array(z.string()),
     rows: z.number(),
+    /** SHA-256 of the DataRow and CopyData messages that the client got, in hex; absent where there were none. */
+    digest: z.optional(z.string()),
     /** Bytes of result (DataRow and CopyData out) and of input (CopyData in). */
     bytesOut: z.number(),
     bytesIn: z.number(),
     sqlstate: z.optional(z.string()),
     durationMs: z.number(),
+  }),
+  /** Where policy asks for it, what the client got for a statement, as it got it. Stands before the outcome. */
+  z.object({
+    kind: z.literal('result'),
+    connection: z.number(),
+    statement: z.number(),
+    columns: z.array(z.object({ name: z.string(), type: z.number() })),
+    /** The first rows, sealed: as many as fit into the limits. */
+    rows: z.array(z.array(Parameter)),
+    /** There were more. */
+    isCut: z.optional(z.literal(true)),
   }),
   z.object({
     kind: z.literal('cancel'),
@@ -174,11 +240,15 @@ export const Event = z.discriminatedUnion('kind', [
   /** The server announced raw values of a column with a mask; the connection was cut before any of them was sent on. */
   z.object({ kind: z.literal('masks.breach'), connection: z.number(), statement: z.optional(z.number()), column: z.string() }),
   ...decisionEvents,
+  ...relayEvents,
 ]);
 export type Event = z.infer<typeof Event>;
 export type EventOf<K extends Event['kind']> = Extract<Event, { kind: K }>;
 
-/** The envelope: `seq` counts from 1 in the session, `prev` is the hash of the session's previous line ('' for the first). */
+/** Names of one kind that an entry lists: the rest of a longer list is sealed. */
+export const namesMax = 100;
+
+/** The envelope: `seq` counts from 1 in the session, `prev` is the hash of the session's previous entry ('' for the first). */
 export const Envelope = z.object({
   v: z.literal(1),
   session: z.string(),
@@ -188,5 +258,18 @@ export const Envelope = z.object({
   time: z.string(),
 });
 export type Envelope = z.infer<typeof Envelope>;
-export type AuditEntry = Envelope & { readonly event: Event };
-export const AuditEntry = z.extend(Envelope, { event: Event });
+
+/**
+ * What an entry has sealed: `sha256` is that of the sealed bytes, in hex, and `key` the class of the data key. Readers
+ * who get no more than the entry itself see what stands in its place.
+ */
+export const Sealed = z.object({
+  sha256: z.string(),
+  bytes: z.number(),
+  key: z.enum(['content', 'results']),
+  /** For readers only, and not part of the entry: why what was sealed is not here. */
+  closed: z.optional(z.enum(['not-allowed', 'shredded', 'missing'])),
+});
+export type Sealed = z.infer<typeof Sealed>;
+export const AuditEntry = z.extend(Envelope, { event: Event, sealed: z.optional(Sealed) });
+export type AuditEntry = Readonly<z.infer<typeof AuditEntry>>;

@@ -87,12 +87,11 @@ class Transcript {
       }
       case 'masks.breach':
         return this.#note(time, `ALARM: the result would have shown raw values of ${showOnOneLine(event.column)}; the connection was cut`);
-      case 'request':
-      case 'vote':
-      case 'request.end':
-      case 'grant':
-      case 'grant.revoke':
-      case 'policy':
+      case 'session.kill':
+        return this.#note(time, showOnOneLine(`ended by ${event.by.name}${event.reason === undefined ? '' : `: ${event.reason}`}`));
+      case 'result':
+        return '';
+      default:
         return this.#note(time, showOnOneLine(describeDecision(event)));
     }
   }

@@ -3,6 +3,7 @@ import type { EventOf } from '../audit/entry.ts';
 import type { Grant } from '../grant/grant.ts';
 import type { AccessRequest, Approval } from '../grant/request.ts';
 import type { Principal } from '../principal/principal.ts';
+import { shapeOf } from '../sql/shape.ts';
 
 export function requestEvent(request: AccessRequest): EventOf<'request'> {
   const { id, kind, requester, target, role, reason, ticket, rule, approval, expiresAt, durationSeconds, statement } = request;
@@ -23,10 +24,11 @@ export function requestEvent(request: AccessRequest): EventOf<'request'> {
     ...(statement !== undefined && {
       statement: {
         session: statement.session,
-        sql: statement.sql,
         fingerprint: statement.fingerprint,
         parameterHash: statement.parameterHash,
       },
+      sql: statement.sql,
+      shape: shapeOf(statement.sql),
     }),
   };
 }

@@ -1,0 +1,101 @@
+/** What of an event is for few eyes, and how it is sealed: taken out of the entry, encrypted with AES-256-GCM (NIST SP 800-38D). Pure. */
+import { createCipheriv, createDecipheriv, hash } from 'node:crypto';
+import { GateError } from '../errors/errors.ts';
+import { Event, namesMax, type AuditEntry, type Sealed } from './entry.ts';
+
+/** Classes of data keys: texts and parameters, and the rows of results. Each can be deleted without the other. */
+export type KeyClass = Sealed['key'];
+
+/** AES-256. */
+export const dataKeyBytes = 32;
+export const nonceBytes = 12;
+const tagBytes = 16;
+
+/** The part of an event that stands in the entry, and the part that is sealed, where there is one. */
+export type SplitEvent = {
+  readonly open: Readonly<Record<string, unknown>>;
+  readonly closed?: { readonly key: KeyClass; readonly fields: Readonly<Record<string, unknown>> };
+};
+
+/** Of these kinds these fields are sealed, and of lists that are too long for an entry the whole list. */
+const sealedFields: { readonly [kind: string]: readonly string[] } = {
+  statement: ['sql', 'sent', 'parameters'],
+  hold: ['sql', 'parameters'],
+  request: ['sql'],
+  result: ['rows'],
+};
+const cutFields = ['tags', 'masked', 'tables', 'columns'];
+
+export function splitEvent(event: Event): SplitEvent {
+  const fields: Record<string, unknown> = {};
+  const open: Record<string, unknown> = { ...event };
+  for (const name of sealedFields[event.kind] ?? []) move(name, open, fields);
+  // A refusal may quote the text that it refuses.
+  if (event.kind === 'statement' && event.effect === 'deny') move('reason', open, fields);
+  for (const name of cutFields) {
+    const list = open[name];
+    if (!Array.isArray(list) || list.length <= namesMax) continue;
+    fields[name] = list;
+    open[name] = list.slice(0, namesMax);
+  }
+  if (Object.keys(fields).length === 0) return { open };
+  return { open, closed: { key: event.kind === 'result' ? 'results' : 'content', fields } };
+}
+
+function move(name: string, from: Record<string, unknown>, to: Record<string, unknown>): void {
+  if (from[name] === undefined) return;
+  to[name] = from[name];
+  delete from[name];
+}
+
+/** Undoes `splitEvent`; without the sealed fields, the shape stands in place of a text and a note in place of a reason. */
+export function joinEvent(open: Readonly<Record<string, unknown>>, fields: Readonly<Record<string, unknown>> | undefined): Event {
+  const kind = String(open['kind']);
+  const stand: Record<string, unknown> = {};
+  if (fields === undefined) {
+    const names = sealedFields[kind] ?? [];
+    if (names.includes('sql') && kind !== 'request') stand['sql'] = open['shape'] ?? '';
+    if (names.includes('rows')) stand['rows'] = [];
+    if (kind === 'statement' && open['reason'] === undefined) stand['reason'] = 'the reason is sealed';
+  }
+  const result = Event.safeParse({ ...open, ...stand, ...fields });
+  if (result.success) return result.data;
+  const where = result.error.issues[0]?.path.join('.') ?? '';
+  throw new GateError('record-damaged', `the entry is no entry that this version knows${where && ` (at event.${where})`}`);
+}
+
+/** The place of an entry, to which its sealed bytes are bound: they open nowhere else. */
+export type SealedPlace = { readonly session: string; readonly seq: number; readonly key: KeyClass };
+
+function contextOf({ session, seq, key }: SealedPlace): Buffer {
+  return Buffer.from(`gate/sealed/v1\n${session}\n${seq}\n${key}\n`);
+}
+
+/** nonce (12 bytes), ciphertext of the JSON of `fields`, tag (16 bytes). A nonce must never come twice under one key. */
+export function seal(fields: Readonly<Record<string, unknown>>, place: SealedPlace, key: Buffer, nonce: Buffer): Buffer {
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(contextOf(place));
+  const text = cipher.update(JSON.stringify(fields), 'utf8');
+  return Buffer.concat([nonce, text, cipher.final(), cipher.getAuthTag()]);
+}
+
+/** Throws `record-damaged` for bytes that were not sealed with this key for this place. */
+export function unseal(bytes: Buffer, place: SealedPlace, key: Buffer): Record<string, unknown> {
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, nonceBytes)).setAAD(contextOf(place));
+    decipher.setAuthTag(bytes.subarray(bytes.length - tagBytes));
+    const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes, bytes.length - tagBytes)), decipher.final()]);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is authentic, and joinEvent checks the whole
+    return JSON.parse(text.toString('utf8')) as Record<string, unknown>;
+  } catch (error) {
+    throw new GateError('record-damaged', `what entry ${place.seq} of session ${place.session} has sealed does not open`, { cause: error });
+  }
+}
+
+export function describeSealed(bytes: Buffer, key: KeyClass): Sealed {
+  return { sha256: hash('sha256', bytes, 'hex'), bytes: bytes.length, key };
+}
+
+/** An entry as it stands in the record: the JSON whose hash is the leaf. */
+export function formatEntry({ v, session, seq, prev, time }: Omit<AuditEntry, 'event'>, open: SplitEvent['open'], sealed: Sealed | undefined): string {
+  return JSON.stringify({ v, session, seq, prev, time, event: open, ...(sealed && { sealed }) });
+}
