@@ -42,6 +42,23 @@ export function signingKey(name: string, seed: Buffer): SigningKey {
   return { ...noteKey(name, publicKey), privateKey };
 }
 
+/** A private key as its file holds it: `PRIVATE+KEY+name+id+`, and type and seed in base64 (as golang.org/x/mod/sumdb/note writes them). */
+export function formatSigningKey(name: string, seed: Buffer): string {
+  const { keyId } = signingKey(name, seed);
+  return `PRIVATE+KEY+${name}+${keyId.toString('hex')}+${Buffer.concat([Buffer.from([ed25519]), seed]).toString('base64')}`;
+}
+
+/** Fails with `config-invalid`, and never repeats the text. */
+export function parseSigningKey(text: string): SigningKey {
+  const [, name = '', id = '', base64 = ''] = /^PRIVATE\+KEY\+([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)$/.exec(text.trim()) ?? [];
+  const bytes = Buffer.from(base64, 'base64');
+  if (bytes.length === 33 && bytes[0] === ed25519) {
+    const key = signingKey(name, bytes.subarray(1));
+    if (key.keyId.toString('hex') === id) return key;
+  }
+  throw new GateError('config-invalid', 'the file of the signing key does not hold one');
+}
+
 function noteKey(name: string, publicKey: Buffer, type = ed25519): NoteKey {
   const keyId = createHash('sha256').update(`${name}\n`).update(Buffer.from([type])).update(publicKey).digest().subarray(0, 4);
   return { name, keyId, publicKey };

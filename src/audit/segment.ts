@@ -24,6 +24,8 @@ export const SegmentHeader = z.object({
   kind: z.literal('segment'),
   number: z.number(),
   time: z.string(),
+  /** Entries in all segments before it: the place in the tree of its first one. */
+  firstLeaf: z.number(),
   /** Absent in the first segment of a log only. A number between the two that no header names never counted. */
   previous: z.optional(SegmentEnd),
 });

@@ -1,6 +1,7 @@
 /** The few file operations that the log's promise rests on, as an interface, so that a test can make each one fail. */
-import { closeSync, fdatasync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, mkdirSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 
 export interface LogFiles {
@@ -13,6 +14,10 @@ export interface LogFiles {
   fsyncDirectory(path: string): Promise<void>;
   close(descriptor: number): void;
   remove(path: string): void;
+  /** Puts a file in the place of another, or of none. */
+  rename(from: string, to: string): void;
+  /** Makes a directory (0700) and those above it; the topmost that it has made, or undefined when all were there. */
+  makeDirectory(path: string): string | undefined;
 }
 
 export const realLogFiles: LogFiles = {
@@ -22,6 +27,8 @@ export const realLogFiles: LogFiles = {
   fsyncDirectory,
   close: closeSync,
   remove: unlinkSync,
+  rename: renameSync,
+  makeDirectory: (path) => mkdirSync(path, { recursive: true, mode: 0o700 }),
 };
 
 /** Windows cannot open a directory; NTFS keeps names in its journal. */
@@ -43,4 +50,30 @@ export function writeWhole(files: LogFiles, descriptor: number, bytes: Buffer): 
     if (written <= 0) throw new Error('the system wrote nothing and gave no reason');
     offset += written;
   }
+}
+
+/** Makes a directory, and its name durable. */
+export async function makeDurableDirectory(files: LogFiles, path: string): Promise<void> {
+  const made = files.makeDirectory(path);
+  if (made !== undefined) await files.fsyncDirectory(dirname(made));
+}
+
+/** Whoever looks finds the old content whole, or the new. When this resolves, the new one is durable. */
+export async function replaceFile(files: LogFiles, path: string, bytes: Buffer): Promise<void> {
+  const draft = `${path}.new`;
+  // A draft is left over where a process died, or a write failed.
+  try {
+    files.remove(draft);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const descriptor = files.create(draft);
+  try {
+    writeWhole(files, descriptor, bytes);
+    await files.fdatasync(descriptor);
+  } finally {
+    files.close(descriptor);
+  }
+  files.rename(draft, path);
+  await files.fsyncDirectory(dirname(path));
 }

@@ -1,8 +1,8 @@
 /** Where each session's entries lie in the log and how they end; saved with each finished segment, rebuilt from it. */
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
-import type { AuditEntry } from '../audit/entry.ts';
+import type { Event } from '../audit/entry.ts';
 import { frameLine, parseJson, unframeLine } from '../audit/line.ts';
 import type { SegmentEnd } from '../audit/segment.ts';
 import type { SessionCounts } from '../grant/grant.ts';
@@ -28,7 +28,7 @@ const emptyTip: Tip = {
   lastStatement: 0,
 };
 
-export function advanceTip(tip: Tip, event: AuditEntry['event'], hash: string): Tip {
+export function advanceTip(tip: Tip, event: Event, hash: string): Tip {
   const isStatement = event.kind === 'statement';
   return {
     seq: tip.seq + 1,
@@ -96,8 +96,9 @@ const SavedIndex = z.object({
   hash: z.string(),
 });
 
+/** Beside the log, not in it: an index is no evidence. */
 function indexPath(directory: string, number: number): string {
-  return join(directory, `log-${String(number).padStart(6, '0')}.idx`);
+  return join(`${directory}-index`, `log-${String(number).padStart(6, '0')}.idx`);
 }
 
 /** What to save about a segment: the durable end of every session with entries in it, one framed line each. */
@@ -116,6 +117,7 @@ export function describeIndex(sessions: Sessions, end: Omit<SegmentEnd, 'reason'
 export async function saveIndex(directory: string, number: number, text: Buffer): Promise<void> {
   const path = indexPath(directory, number);
   try {
+    await mkdir(`${directory}-index`, { recursive: true, mode: 0o700 });
     await writeFile(`${path}.new`, text, { mode: 0o600 });
     await rename(`${path}.new`, path);
   } catch {

@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuditEntry, Event } from '../audit/entry.ts';
-import { chainProblem, hashOf, parseEntry, unframeLine } from '../audit/line.ts';
+import { chainProblem, hashOf, openEntry, parseBody, parseStored, unframeLine, type StoredEntry } from '../audit/line.ts';
 import { parseSegmentName, segmentName, type SegmentEnd, type SegmentHeader } from '../audit/segment.ts';
 import {
   advanceTip,
@@ -13,6 +13,7 @@ import {
   type Sessions,
   type Span,
 } from './log-index.ts';
+import { isSealedLine, type SegmentRange } from './log-entries.ts';
 import { damaged, readHeader, readLines, type RawLine } from './log-reader.ts';
 
 export type LoadedLog = {
@@ -21,10 +22,15 @@ export type LoadedLog = {
   readonly end: SegmentEnd | undefined;
   /** A number that no file has. */
   readonly nextNumber: number;
+  readonly segments: readonly SegmentRange[];
+  /** Entries in all of them. */
+  readonly leaves: number;
 };
 
 /** A segment that counts. The newest one has no `end` yet: it goes as far as its lines are whole. */
-type Link = { readonly number: number; readonly end: SegmentEnd | undefined };
+type Link = { readonly number: number; readonly firstLeaf: number; readonly end: SegmentEnd | undefined };
+
+type Scanned = { readonly end: SegmentEnd; readonly leaves: number };
 
 /** Reads a log directory. Throws `record-damaged` for anything but a torn end of the newest segment. */
 export async function loadLog(directory: string): Promise<LoadedLog> {
@@ -32,13 +38,28 @@ export async function loadLog(directory: string): Promise<LoadedLog> {
   const numbers = names.map(parseSegmentName).filter((number) => number !== undefined);
   numbers.sort((one, other) => one - other);
   const sessions: Sessions = new Map();
+  const segments: SegmentRange[] = [];
   let end: SegmentEnd | undefined;
-  for (const link of await linkSegments(directory, numbers)) {
-    if (link.end !== undefined && (await loadIndex(directory, link.end, sessions))) continue;
-    end = await scanSegment(directory, link, sessions);
-    await saveIndex(directory, link.number, describeIndex(sessions, end));
+  let leaves = 0;
+  const links = await linkSegments(directory, numbers);
+  for (const [place, link] of links.entries()) {
+    const { number, firstLeaf } = link;
+    const next = links[place + 1]?.firstLeaf;
+    if (link.end !== undefined && next !== undefined && (await loadIndex(directory, link.end, sessions))) {
+      leaves = next;
+      segments.push({ number, firstLeaf, bytes: link.end.bytes });
+      continue;
+    }
+    const scanned = await scanSegment(directory, link, sessions);
+    end = scanned.end;
+    leaves = firstLeaf + scanned.leaves;
+    segments.push({ number, firstLeaf, bytes: end.bytes });
+    if (next !== undefined && next !== leaves) {
+      throw damaged(join(directory, segmentName(number)), { line: 1 }, `it holds ${scanned.leaves} entries, and the next file says ${next - firstLeaf}`);
+    }
+    await saveIndex(directory, number, describeIndex(sessions, end));
   }
-  return { sessions, end, nextNumber: (numbers.at(-1) ?? 0) + 1 };
+  return { sessions, end, nextNumber: (numbers.at(-1) ?? 0) + 1, segments, leaves };
 }
 
 /** The segments that count, oldest first: the newest with a header, and from there back along the headers. */
@@ -48,7 +69,7 @@ async function linkSegments(directory: string, numbers: readonly number[]): Prom
   for (const number of numbers.toReversed()) {
     header = await readHeader(join(directory, segmentName(number)));
     if (header !== undefined) {
-      links.unshift({ number, end: undefined });
+      links.unshift({ number, firstLeaf: header.firstLeaf, end: undefined });
       break;
     }
   }
@@ -62,16 +83,19 @@ async function linkSegments(directory: string, numbers: readonly number[]): Prom
     if (size < end.bytes) throw damaged(path, { byte: size }, `the file is cut short: it held ${end.bytes} bytes`);
     header = await readHeader(path);
     if (header === undefined) throw damaged(path, { line: 1 }, 'the header is gone');
-    links.unshift({ number: end.number, end });
+    links.unshift({ number: end.number, firstLeaf: header.firstLeaf, end });
   }
   return links;
 }
 
 /** Reads one segment whole, checks every line and chain, and adds its sessions. */
-async function scanSegment(directory: string, link: Link, sessions: Sessions): Promise<SegmentEnd> {
+async function scanSegment(directory: string, link: Link, sessions: Sessions): Promise<Scanned> {
   const path = join(directory, segmentName(link.number));
   let lineNumber = 0;
+  let leaves = 0;
   let valid = { bytes: 0, hash: '' };
+  /** A sealed content whose entry has not come yet. */
+  let sealed: { readonly from: number; readonly body: Buffer } | undefined;
   let tear: { readonly line: number; readonly problem: unknown } | undefined;
   for await (const line of readLines(path, { from: 0, to: link.end?.bytes ?? Infinity })) {
     lineNumber += 1;
@@ -84,16 +108,25 @@ async function scanSegment(directory: string, link: Link, sessions: Sessions): P
     // A torn write leaves nothing whole behind it, so a good line after a bad one means that someone was here.
     if (tear !== undefined) throw damaged(path, { line: tear.line }, tear.problem);
     const hash = hashOf(checked.body);
-    if (lineNumber > 1) {
-      const problem = addEntry(sessions, checked.body, hash, { segment: link.number, from: line.from, to: line.to });
-      if (problem !== undefined) throw damaged(path, { line: lineNumber }, problem);
+    if (isSealedLine(checked.body)) {
+      sealed = { from: line.from, body: checked.body };
+      continue;
     }
+    if (lineNumber > 1) {
+      const span = { segment: link.number, from: sealed?.from ?? line.from, to: line.to };
+      const problem = addEntry(sessions, { ...checked, hash, sealed: sealed?.body }, span);
+      if (problem !== undefined) throw damaged(path, { line: lineNumber }, problem);
+      leaves += 1;
+    }
+    sealed = undefined;
     valid = { bytes: line.to, hash };
   }
   if (link.end !== undefined && (valid.bytes !== link.end.bytes || valid.hash !== link.end.hash)) {
     throw damaged(path, { line: lineNumber }, 'it does not end as the next file says');
   }
-  return link.end ?? { number: link.number, ...valid, reason: tear === undefined ? 'restart' : 'torn' };
+  // A sealed content without its entry is the beginning of what was never whole.
+  const isTorn = tear !== undefined || sealed !== undefined;
+  return { end: link.end ?? { number: link.number, ...valid, reason: isTorn ? 'torn' : 'restart' }, leaves };
 }
 
 function checkFrame(line: RawLine): { body: Buffer } | { problem: unknown } {
@@ -106,19 +139,28 @@ function checkFrame(line: RawLine): { body: Buffer } | { problem: unknown } {
 }
 
 /** Puts an entry at the end of its session; returns what is wrong when it does not belong there. */
-function addEntry(sessions: Sessions, body: Buffer, hash: string, span: Span): unknown {
-  let entry: AuditEntry;
+function addEntry(sessions: Sessions, line: { body: Buffer; hash: string; sealed: Buffer | undefined }, span: Span): unknown {
+  const { body, hash, sealed } = line;
+  let stored: StoredEntry;
+  let event: Event;
   try {
-    entry = parseEntry(body);
+    stored = parseStored(body);
+    ({ event } = openEntry(stored, stored.sealed === undefined ? {} : 'not-allowed'));
   } catch (problem) {
     return problem;
   }
-  const state = sessionState(sessions, entry.session);
-  const problem = chainProblem(state.tip, entry);
+  if (stored.sealed?.sha256 !== (sealed && sealedHash(sealed))) return 'what the entry has sealed does not stand before it';
+  const state = sessionState(sessions, stored.session);
+  const problem = chainProblem(state.tip, stored);
   if (problem !== undefined) return problem;
-  state.tip = advanceTip(state.tip, entry.event, hash);
+  state.tip = advanceTip(state.tip, event, hash);
   state.commit(state.tip, span);
   return undefined;
+}
+
+function sealedHash(body: Buffer): string | undefined {
+  const line = parseBody(body);
+  return 'sealed' in line ? hashOf(line.sealed) : undefined;
 }
 
 /** The reason in the close of every connection that the end of a process cut. */

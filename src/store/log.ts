@@ -1,26 +1,22 @@
 /** The log of all that sessions do: append only, one writer, grouped commits, acknowledged when durable. */
-import { mkdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
-import { ChainChecker, formatLine, parseLine, type FramedLine, type LogLine } from '../audit/line.ts';
+import { frameEntry, frameSealed } from '../audit/line.ts';
 import type { Recorder } from '../audit/recorder.ts';
-import { formatSegmentHeader, segmentName, type SegmentEnd } from '../audit/segment.ts';
+import { describeSealed, formatEntry, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
-import { realLogFiles, writeWhole, type LogFiles } from './log-files.ts';
-import {
-  advanceTip,
-  describeIndex,
-  saveIndex,
-  sessionState,
-  type SessionState,
-  type Span,
-  type Tip,
-  type LastNumbers,
-} from './log-index.ts';
-import { damaged, readLines } from './log-reader.ts';
+import { Batch, type Framed } from './log-batch.ts';
+import { readEntries, readLeaves, sealingSession, type Leaf } from './log-entries.ts';
+import { makeDurableDirectory, realLogFiles, type LogFiles } from './log-files.ts';
+import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type SessionState, type Tip } from './log-index.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
+import { Publisher } from './publisher.ts';
+import { SegmentWriter } from './segment-writer.ts';
+import type { SessionKeys } from './session-keys.ts';
+import { loadLogSecrets, type LogSecrets } from './log-secrets.ts';
+import { TreeFiles } from './tree-files.ts';
 
 /** A segment that would grow past this ends; a single group of entries may be larger than that. */
 export const segmentBytesMax = 64 * 1024 * 1024;
@@ -30,8 +26,14 @@ export const pendingBytesMax = 64 * 1024 * 1024;
 export const retryMs = 250;
 /** How often the log tries by itself after a failure, so that it comes back also where nobody dares to use it. */
 export const probeMs = 2000;
+/** How soon a checkpoint covers an entry. */
+export const publishMs = 1000;
 
 export type LogOptions = {
+  /** Default: in files beside the directory of the log. */
+  readonly secrets?: LogSecrets;
+  /** How soon after an entry a checkpoint covers it, where nobody asks for one. */
+  readonly publishMs?: number;
   readonly segmentBytesMax?: number;
   readonly pendingBytesMax?: number;
   readonly retryMs?: number;
@@ -47,7 +49,15 @@ export type LogOptions = {
  */
 export interface Log extends Recorder {
   /** The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. */
-  entries(session: string): AsyncIterable<AuditEntry>;
+  entries(session: string, options?: { readonly isOpened?: boolean }): AsyncIterable<AuditEntry>;
+  /** The leaves of the tree in order, from a place on, as of the call. */
+  leaves(from: number, to?: number): AsyncIterable<Leaf>;
+  /** Tells of each group that has become durable. Answers how to stop that. */
+  onCommitted(listener: () => void): () => void;
+  /** Signs a checkpoint over all that is durable by now, and answers it as a signed note. */
+  publish(): Promise<string>;
+  readonly publisher: Publisher;
+  readonly keys: SessionKeys;
   /** Of what is durable; `statements` includes the refused ones. All zero for an unknown session. */
   counts(session: string): SessionCounts;
   /** Where numbering goes on after a restart. All zero for an unknown session. */
@@ -64,19 +74,31 @@ export interface Log extends Recorder {
  * written to it, `record-unavailable` when it cannot be written.
  */
 export async function openLog(directory: string, options: LogOptions = {}): Promise<Log> {
+  const files = options.files ?? realLogFiles;
+  let secrets: LogSecrets;
+  let tree: TreeFiles | undefined;
   try {
-    const made = await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (made !== undefined) await (options.files ?? realLogFiles).fsyncDirectory(dirname(made));
+    await makeDurableDirectory(files, directory);
+    secrets = options.secrets ?? (await loadLogSecrets(directory, files));
+    tree = await TreeFiles.load({ directory, key: secrets.key, files });
   } catch (error) {
     throw unavailable(error);
   }
-  const log = new FileLog(directory, await loadLog(directory), options);
+  const loaded = await loadLog(directory);
+  if (tree === undefined && loaded.nextNumber > 1) throw lostTree();
+  try {
+    tree ??= await TreeFiles.create({ directory, key: secrets.key, files });
+  } catch (error) {
+    throw unavailable(error);
+  }
+  const log = new FileLog(directory, { ...loaded, tree, keys: secrets.keys }, options);
   try {
     await log.start();
     for (const session of log.openSessions()) {
       const unfinished = await findUnfinished(log.entries(session));
       if (unfinished.length > 0) await log.record(session, unfinished);
     }
+    await log.publish();
   } catch (error) {
     await log.close();
     throw error;
@@ -84,48 +106,16 @@ export async function openLog(directory: string, options: LogOptions = {}): Prom
   return log;
 }
 
-type OpenSegment = { readonly number: number; readonly descriptor: number; bytes: number; hash: string };
-
-type Touch = { tip: Tip; readonly from: number; to: number };
-
-/** The entries that share one write and one sync, and the promise of all their callers. */
-class Batch {
-  readonly chunks: Buffer[] = [];
-  readonly touched = new Map<SessionState, Touch>();
-  bytes = 0;
-  hash = '';
-  readonly done: Promise<void>;
-  resolve!: () => void;
-  reject!: (error: GateError) => void;
-
-  constructor() {
-    this.done = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-  }
-
-  add(state: SessionState, line: FramedLine, tip: Tip): void {
-    const to = this.bytes + line.bytes.length;
-    const touch = this.touched.get(state);
-    if (touch === undefined) this.touched.set(state, { tip, from: this.bytes, to });
-    else Object.assign(touch, { tip, to });
-    this.chunks.push(line.bytes);
-    this.bytes = to;
-    this.hash = line.hash;
-  }
-}
-
 class FileLog implements Log {
+  readonly keys: SessionKeys;
+  readonly publisher: Publisher;
   readonly #directory: string;
   readonly #sessions: LoadedLog['sessions'];
-  readonly #files: LogFiles;
-  readonly #limits: Readonly<Record<'segmentBytesMax' | 'pendingBytesMax' | 'retryMs' | 'probeMs', number>>;
+  readonly #tree: TreeFiles;
+  readonly #writer: SegmentWriter;
+  readonly #limits: Readonly<Record<'pendingBytesMax' | 'retryMs' | 'probeMs', number>>;
   readonly #now: () => Date;
-  /** Undefined between the end of one segment and the start of the next, which `#end` is about. */
-  #current: OpenSegment | undefined;
-  #end: SegmentEnd | undefined;
-  #nextNumber: number;
+  readonly #listeners = new Set<() => void>();
   #waiting: Batch | undefined;
   #inFlightBytes = 0;
   #draining: Promise<void> | undefined;
@@ -135,28 +125,45 @@ class FileLog implements Log {
   #probe: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(directory: string, loaded: LoadedLog, options: LogOptions) {
+  constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys }, options: LogOptions) {
     this.#directory = directory;
     this.#sessions = loaded.sessions;
-    this.#end = loaded.end;
-    this.#nextNumber = loaded.nextNumber;
-    this.#files = options.files ?? realLogFiles;
+    this.#tree = loaded.tree;
+    this.keys = loaded.keys;
+    this.publisher = new Publisher(loaded.tree, options.publishMs ?? publishMs);
     this.#limits = {
-      segmentBytesMax: options.segmentBytesMax ?? segmentBytesMax,
       pendingBytesMax: options.pendingBytesMax ?? pendingBytesMax,
       retryMs: options.retryMs ?? retryMs,
       probeMs: options.probeMs ?? probeMs,
     };
     this.#now = options.now ?? (() => new Date());
+    this.#writer = new SegmentWriter({
+      ...loaded,
+      directory,
+      files: options.files ?? realLogFiles,
+      segmentBytesMax: options.segmentBytesMax ?? segmentBytesMax,
+      now: this.#now,
+      onEnd: (end) => {
+        const index = describeIndex(this.#sessions, end);
+        this.#indexing = this.#indexing.then(() => saveIndex(directory, end.number, index));
+      },
+    });
   }
 
   get isAvailable(): boolean {
-    return this.#failure === undefined && !this.#isClosed;
+    return this.#failure === undefined && !this.#isClosed && this.publisher.isKeepingUp;
   }
 
+  /** Takes up the entries that no checkpoint covers yet. */
   async start(): Promise<void> {
+    if (this.#tree.size > this.#writer.leaves) {
+      throw new GateError('record-damaged', `the record is damaged: a checkpoint covers ${this.#tree.size} entries, and there are ${this.#writer.leaves}`, {
+        hint: 'Keep the directory as it is: it is evidence. gate audit verify says which entries are missing.',
+      });
+    }
+    for await (const { body } of this.leaves(this.#tree.size)) this.#tree.append(body);
     try {
-      this.#current = await this.#openSegment();
+      await this.#writer.start();
     } catch (error) {
       throw unavailable(error);
     }
@@ -165,18 +172,21 @@ class FileLog implements Log {
   record(session: string, events: readonly Event[]): Promise<void> {
     if (this.#isClosed) return Promise.reject(unavailable('the log is closed'));
     if (this.#failure !== undefined && performance.now() < this.#retryAt) return Promise.reject(this.#failure);
+    if (!this.publisher.isKeepingUp) return Promise.reject(unavailable('its checkpoints cannot be written'));
     if (events.length === 0) return Promise.resolve();
+    const keyless = events.map((event) => sealingSession({ session, event })).find((one) => one !== decisionsChain && !this.keys.isLive(one));
+    if (keyless !== undefined && events.some(needsKey)) return this.keys.ensure(keyless).then(() => this.record(session, events));
     const state = sessionState(this.#sessions, session);
-    const time = this.#now().toISOString();
-    const lines: { line: FramedLine; tip: Tip }[] = [];
+    const lines: { framed: Framed; tip: Tip }[] = [];
     try {
+      const time = this.#now().toISOString();
       let tip = state.tip;
       let bytes = this.#inFlightBytes + (this.#waiting?.bytes ?? 0);
       for (const event of events) {
-        const line = formatLine({ v: 1, session, seq: tip.seq + 1, prev: tip.hash, time, event });
-        tip = advanceTip(tip, event, line.hash);
-        lines.push({ line, tip });
-        bytes += line.bytes.length;
+        const framed = this.#frame({ v: 1, session, seq: tip.seq + 1, prev: tip.hash, time }, event);
+        tip = advanceTip(tip, event, framed.entry.hash);
+        lines.push({ framed, tip });
+        bytes += framed.entry.bytes.length + (framed.sealed?.bytes.length ?? 0);
       }
       if (bytes > this.#limits.pendingBytesMax) throw unavailable('the disk does not keep up');
     } catch (error) {
@@ -184,10 +194,21 @@ class FileLog implements Log {
       return Promise.reject(error);
     }
     this.#waiting ??= new Batch();
-    for (const { line, tip } of lines) this.#waiting.add(state, line, tip);
+    for (const { framed, tip } of lines) this.#waiting.add(state, framed, tip);
     state.tip = lines.at(-1)?.tip ?? state.tip;
     this.#draining ??= this.#drain();
     return this.#waiting.done;
+  }
+
+  #frame(envelope: Omit<AuditEntry, 'event' | 'sealed'>, event: Event): Framed {
+    const { session, seq } = envelope;
+    const { open, closed } = splitEvent(event);
+    if (closed === undefined) return { entry: frameEntry(formatEntry(envelope, open, undefined)) };
+    const owner = sealingSession({ session, event });
+    const key = this.keys.keyOf(owner, closed.key);
+    if (key === undefined) throw unavailable(`the data keys of ${owner === decisionsChain ? 'the relay' : `session ${owner}`} are gone`);
+    const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, randomBytes(nonceBytes));
+    return { sealed: frameSealed(session, bytes), entry: frameEntry(formatEntry(envelope, open, describeSealed(bytes, closed.key))) };
   }
 
   counts(session: string): SessionCounts {
@@ -206,31 +227,23 @@ class FileLog implements Log {
     return open.map(({ id }) => id).filter((id) => id !== decisionsChain);
   }
 
-  entries(session: string): AsyncIterable<AuditEntry> {
+  entries(session: string, { isOpened = true }: { readonly isOpened?: boolean } = {}): AsyncIterable<AuditEntry> {
     const state = this.#sessions.get(session);
-    return this.#read(session, state?.spans ?? [], state?.durable.hash ?? '');
+    const keys = isOpened ? this.keys : undefined;
+    return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys });
   }
 
-  async *#read(session: string, spans: readonly Span[], lastHash: string): AsyncGenerator<AuditEntry> {
-    const chain = new ChainChecker();
-    const needle = Buffer.from(JSON.stringify(session));
-    let place = { path: this.#directory, byte: 0 };
-    let hash = '';
-    for (const span of spans) {
-      const path = join(this.#directory, segmentName(span.segment));
-      place = { path, byte: span.to };
-      for await (const raw of readLines(path, span)) {
-        // Most lines between are other sessions'; what is not this session's need not be decoded to know that.
-        if (!raw.bytes.includes(needle)) continue;
-        const line = parseAt(path, raw);
-        if (line.entry.session !== session) continue;
-        const found = chain.add(line);
-        if (found !== undefined) throw damaged(path, { byte: raw.from }, found.problem);
-        hash = line.hash;
-        yield line.entry;
-      }
-    }
-    if (hash !== lastHash) throw damaged(place.path, place, `the last entries of session ${session} are missing`);
+  leaves(from: number, to = this.#writer.leaves): AsyncIterable<Leaf> {
+    return readLeaves(this.#directory, this.#writer.segments, from, Math.min(to, this.#writer.leaves));
+  }
+
+  onCommitted(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  publish(): Promise<string> {
+    return this.publisher.publish();
   }
 
   async close(): Promise<void> {
@@ -239,8 +252,9 @@ class FileLog implements Log {
     clearTimeout(this.#probe);
     while (this.#draining !== undefined) await this.#draining;
     // What was rejected must not come back: only the header of another segment says that it does not count.
-    if (this.#failure !== undefined) await this.start().catch(() => {});
-    if (this.#current !== undefined) this.#endSegment(this.#current, 'restart');
+    if (this.#failure !== undefined) await this.#writer.start().catch(() => {});
+    this.#writer.end('restart');
+    await this.publisher.close();
     await this.#indexing;
   }
 
@@ -265,29 +279,21 @@ class FileLog implements Log {
   }
 
   async #commit(batch: Batch): Promise<void> {
-    if (this.#current !== undefined && this.#current.bytes + batch.bytes > this.#limits.segmentBytesMax) {
-      this.#endSegment(this.#current, 'full');
+    const { chunks, bytes, hash, leaves } = batch;
+    const { segment, from } = await this.#writer.append({ chunks, bytes, hash, leaves: leaves.length });
+    for (const [state, touch] of batch.touched) {
+      state.commit(touch.tip, { segment, from: from + touch.from, to: from + touch.to });
+      if (touch.tip.isClosed) this.keys.release(state.id);
     }
-    this.#current ??= await this.#openSegment();
-    const segment = this.#current;
-    try {
-      writeWhole(this.#files, segment.descriptor, Buffer.concat(batch.chunks));
-      await this.#files.fdatasync(segment.descriptor);
-    } catch (error) {
-      this.#endSegment(segment, 'failed');
-      throw error;
-    }
-    for (const [state, { tip, from, to }] of batch.touched) {
-      state.commit(tip, { segment: segment.number, from: segment.bytes + from, to: segment.bytes + to });
-    }
-    segment.bytes += batch.bytes;
-    segment.hash = batch.hash;
+    for (const leaf of leaves) this.#tree.append(leaf);
+    this.publisher.note();
+    for (const listener of this.#listeners) listener();
   }
 
   /** Opens the next segment when nobody has anything to record: the header of it is proof enough of a working disk. */
   async #tryAgain(): Promise<void> {
     try {
-      this.#current ??= await this.#openSegment();
+      await this.#writer.start();
       this.#failure = undefined;
     } catch (error) {
       this.#fail(unavailable(error));
@@ -317,67 +323,17 @@ class FileLog implements Log {
       if (state.tip.seq === 0) this.#sessions.delete(state.id);
     }
   }
-
-  async #openSegment(): Promise<OpenSegment> {
-    const number = this.#nextNumber;
-    const path = join(this.#directory, segmentName(number));
-    const { bytes, hash } = formatSegmentHeader({
-      v: 1,
-      kind: 'segment',
-      number,
-      time: this.#now().toISOString(),
-      ...(this.#end !== undefined && { previous: this.#end }),
-    });
-    // A number is spent by the attempt: a create that is reported as failed may have left its file.
-    this.#nextNumber = number + 1;
-    const descriptor = this.#files.create(path);
-    try {
-      writeWhole(this.#files, descriptor, bytes);
-      await this.#files.fdatasync(descriptor);
-      await this.#files.fsyncDirectory(this.#directory);
-    } catch (error) {
-      this.#abandon(number, path, descriptor);
-      throw error;
-    }
-    return { number, descriptor, bytes: bytes.length, hash };
-  }
-
-  /** A file that holds no entry may go, and its number with it; where it stays, no header will ever name it. */
-  #abandon(number: number, path: string, descriptor: number): void {
-    this.#closeQuietly(descriptor);
-    try {
-      this.#files.remove(path);
-      this.#nextNumber = number;
-    } catch {
-      // The next attempt takes the next number.
-    }
-  }
-
-  #endSegment(segment: OpenSegment, reason: SegmentEnd['reason']): void {
-    const { number, bytes, hash } = segment;
-    this.#end = { number, bytes, hash, reason };
-    this.#current = undefined;
-    this.#closeQuietly(segment.descriptor);
-    const index = describeIndex(this.#sessions, this.#end);
-    this.#indexing = this.#indexing.then(() => saveIndex(this.#directory, number, index));
-  }
-
-  /** All that counts has been synced before, so there is nothing left for a close to lose. */
-  #closeQuietly(descriptor: number): void {
-    try {
-      this.#files.close(descriptor);
-    } catch {
-      // The descriptor is gone either way.
-    }
-  }
 }
 
-function parseAt(path: string, raw: { bytes: Buffer; from: number }): LogLine {
-  try {
-    return parseLine(raw.bytes);
-  } catch (error) {
-    throw damaged(path, { byte: raw.from }, error);
-  }
+/** Also where nothing is sealed yet: without keys there is no session. */
+function needsKey({ kind }: Event): boolean {
+  return kind === 'session.open' || kind === 'statement' || kind === 'hold' || kind === 'request' || kind === 'result';
+}
+
+function lostTree(): GateError {
+  return new GateError('record-damaged', 'the record is damaged: it has entries, and no checkpoint', {
+    hint: 'Keep the directory as it is: it is evidence. Restore the checkpoint and its tiles from a copy.',
+  });
 }
 
 function unavailable(error: unknown): GateError {

@@ -2,7 +2,12 @@ import { createHash } from 'node:crypto';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AuditEntry, Event } from '../../src/audit/entry.ts';
-import { checkChain, formatLine, frameLine, lineBytesMax, parseLine, type LogLine } from '../../src/audit/line.ts';
+import { formatEntry, splitEvent } from '../../src/audit/seal.ts';
+import { checkChain, frameEntry, frameLine, lineBytesMax, parseLine, type FramedLine, type LogLine } from '../../src/audit/line.ts';
+
+function formatLine(entry: Pick<AuditEntry, 'session' | 'seq' | 'prev' | 'time'> & { readonly event: object }): FramedLine {
+  return frameEntry(formatEntry({ v: 1, ...entry }, splitEvent(entry.event as Event).open, undefined));
+}
 
 function chainOf(session: string, events: readonly Event[]): LogLine[] {
   let prev = '';

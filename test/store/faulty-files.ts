@@ -3,10 +3,10 @@ import { realLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 
 export type Operation = keyof LogFiles;
 
-/** `lost`: nothing happens. `kept`: it happens, yet is reported as failed. `short`: half of a write happens. */
-export type Fault = { readonly mode: 'lost' | 'kept' | 'short'; readonly code: 'EIO' | 'ENOSPC' };
+const words = { EIO: 'i/o error', ENOSPC: 'no space left on device', EDQUOT: 'disk quota exceeded' };
 
-const words = { EIO: 'i/o error', ENOSPC: 'no space left on device' };
+/** `lost`: nothing happens. `kept`: it happens, yet is reported as failed. `short`: half of a write happens. */
+export type Fault = { readonly mode: 'lost' | 'kept' | 'short'; readonly code: keyof typeof words };
 
 /** Asked before each operation, with its number from 0 on, whether it fails. */
 export type Chooser = (operation: Operation, number: number) => Fault | undefined;
@@ -46,6 +46,14 @@ export class FaultyFiles implements LogFiles {
 
   remove(path: string): void {
     this.#run('remove', () => realLogFiles.remove(path));
+  }
+
+  rename(from: string, to: string): void {
+    this.#run('rename', () => realLogFiles.rename(from, to));
+  }
+
+  makeDirectory(path: string): string | undefined {
+    return this.#run('makeDirectory', () => realLogFiles.makeDirectory(path));
   }
 
   #run<Result>(operation: Operation, work: (part: number) => Result): Result {

@@ -3,7 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { appendFile, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { Event } from '../../src/audit/entry.ts';
 import { parseSegmentHeader } from '../../src/audit/segment.ts';
@@ -19,6 +19,9 @@ import {
   statementsIn,
 } from './recorded-events.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
+
+/** Longer than any test takes, in milliseconds. */
+const never = 1_000_000_000;
 
 async function open(directory: string, options: LogOptions = {}): Promise<Log> {
   const log = await openLog(directory, options);
@@ -76,12 +79,16 @@ describe('recording', () => {
     await log.record('one', [sessionOpen]);
     await log.close();
     expect((await stat(directory)).mode & 0o777).toBe(0o700);
-    for (const name of await readdir(directory)) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o600);
+    for (const name of await readdir(dirname(directory), { recursive: true })) {
+      const found = await stat(join(dirname(directory), name));
+      expect(found.mode & 0o777, name).toBe(found.isDirectory() ? 0o700 : 0o600);
+    }
   });
 
   test('shares one write and one sync among the calls of a tick, and among those that came during a sync', async () => {
     const files = new FaultyFiles(() => undefined);
     const { log } = await newLog({ files });
+    await Promise.all(Array.from({ length: 100 }, (_, index) => log.keys.ensure(`s${index}`)));
     const before = files.calls.length;
     const first = Array.from({ length: 100 }, (_, index) => log.record(`s${index}`, [sessionOpen, connectionOpen()]));
     await Promise.all(first);
@@ -92,7 +99,7 @@ describe('recording', () => {
     let isSynced = true;
     const files = new FaultyFiles(() => undefined);
     const sync = files.fdatasync.bind(files);
-    const { log } = await newLog({ files });
+    const { log } = await newLog({ files, publishMs: never });
     files.fdatasync = async (descriptor) => {
       isSynced = false;
       await sync(descriptor);
@@ -106,7 +113,7 @@ describe('recording', () => {
   test('lets readers see only what is durable', async () => {
     const files = new FaultyFiles(() => undefined);
     const sync = files.fdatasync.bind(files);
-    const { log } = await newLog({ files });
+    const { log } = await newLog({ files, publishMs: never });
     await log.record('one', [sessionOpen]);
     const disk = new EventEmitter();
     const isWritten = once(disk, 'written');
@@ -118,6 +125,7 @@ describe('recording', () => {
     const recording = log.record('one', [statement(1)]);
     await isWritten;
     expect(await statementsIn(log.entries('one'))).toEqual([]);
+    files.fdatasync = sync;
     disk.emit('go on');
     await recording;
     expect(await statementsIn(log.entries('one'))).toEqual([1]);
@@ -184,6 +192,7 @@ describe('recording', () => {
 
   test('is over after close, which waits for what was recorded', async () => {
     const { log, directory } = await newLog();
+    await log.keys.ensure('one');
     const last = log.record('one', [sessionOpen]);
     await log.close();
     await last;
@@ -195,6 +204,7 @@ describe('recording', () => {
 
 async function damagedLog(): Promise<{ directory: string; path: string; lines: string[] }> {
   const { log, directory } = await newLog();
+  await log.record('one', [sessionOpen]);
   for (let number = 1; number <= 5; number += 1) await log.record('one', [statement(number), outcome(number)]);
   await log.close();
   const path = join(directory, 'log-000001.ndl');
@@ -280,7 +290,7 @@ describe('a start', () => {
     const { log, directory } = await newLog({ segmentBytesMax: 4096 });
     for (let number = 1; number <= 30; number += 1) await log.record('one', [statement(number), outcome(number)]);
     await log.close();
-    const path = join(directory, 'log-000001.idx');
+    const path = join(`${directory}-index`, 'log-000001.idx');
     const original = await readFile(path);
     await change(path);
     const again = await open(directory);
@@ -289,10 +299,13 @@ describe('a start', () => {
   });
 
   test.each<[string, (lines: string[]) => string[], string]>([
-    ['a byte changed', (lines) => lines.with(3, lines[3]?.replace('select', 'delete') ?? ''), 'line 4'],
-    ['a line gone', (lines) => lines.toSpliced(4, 1), 'line 5'],
-    ['lines swapped', (lines) => lines.toSpliced(2, 2, lines[3] ?? '', lines[2] ?? ''), 'line 3'],
-    ['a line doubled', (lines) => lines.toSpliced(4, 0, lines[3] ?? ''), 'line 5'],
+    ['a byte of an entry changed', (lines) => lines.with(3, lines[3]?.replace('read', 'raed') ?? ''), 'line 4'],
+    ['a byte of a sealed content changed', (lines) => lines.with(2, lines[2]?.replace('data":"', 'data":"x') ?? ''), 'line 3'],
+    ['an outcome gone', (lines) => lines.toSpliced(4, 1), 'line 6'],
+    ['a sealed content gone', (lines) => lines.toSpliced(5, 1), 'line 6'],
+    ['a sealed content in place of another', (lines) => lines.with(5, lines[2] ?? ''), 'line 7'],
+    ['lines swapped', (lines) => lines.toSpliced(3, 2, lines[4] ?? '', lines[3] ?? ''), 'line 4'],
+    ['a line doubled', (lines) => lines.toSpliced(5, 0, lines[4] ?? ''), 'line 6'],
     ['garbage in the middle', (lines) => lines.toSpliced(2, 0, 'garbage'), 'line 3'],
     ['the header gone', (lines) => lines.slice(1), 'line 1'],
   ])('refuses %s, naming file and line', async (_name, change, place) => {
@@ -318,7 +331,7 @@ describe('a start', () => {
     const { directory, path, lines } = await damagedLog();
     await (await open(directory)).close();
     const again = await open(directory);
-    await writeFile(path, lines.map((line) => line.replace('select 4', 'select 9')).join('\n'));
+    await writeFile(path, lines.map((line) => line.replace('"statement":4', '"statement":9')).join('\n'));
     const reading = collect(again.entries('one'));
     await expect(reading).rejects.toMatchObject({ code: 'record-damaged', message: /log-000001\.ndl, byte \d+:/ });
   });

@@ -1,0 +1,136 @@
+/** Writes the segments of the log, one at a time: opened with a header, appended to, and ended for a reason. */
+import { join } from 'node:path';
+import { formatSegmentHeader, segmentName, type SegmentEnd } from '../audit/segment.ts';
+import type { SegmentRange } from './log-entries.ts';
+import { writeWhole, type LogFiles } from './log-files.ts';
+
+type OpenSegment = { readonly number: number; readonly descriptor: number; readonly firstLeaf: number; bytes: number; hash: string };
+
+export type SegmentWriterOptions = {
+  readonly directory: string;
+  readonly files: LogFiles;
+  readonly segmentBytesMax: number;
+  readonly now: () => Date;
+  readonly onEnd: (end: SegmentEnd) => void;
+  /** What a start has found. */
+  readonly end: SegmentEnd | undefined;
+  readonly nextNumber: number;
+  readonly segments: readonly SegmentRange[];
+  readonly leaves: number;
+};
+
+/** What one write and one sync make durable. */
+export type Group = { readonly chunks: readonly Buffer[]; readonly bytes: number; readonly hash: string; readonly leaves: number };
+
+export class SegmentWriter {
+  readonly #options: SegmentWriterOptions;
+  readonly #ended: SegmentRange[];
+  /** Undefined between the end of one segment and the start of the next, which `#end` is about. */
+  #current: OpenSegment | undefined;
+  #end: SegmentEnd | undefined;
+  #nextNumber: number;
+  #leaves: number;
+
+  constructor(options: SegmentWriterOptions) {
+    this.#options = options;
+    this.#end = options.end;
+    this.#nextNumber = options.nextNumber;
+    this.#ended = [...options.segments];
+    this.#leaves = options.leaves;
+  }
+
+  /** Entries that are durable. */
+  get leaves(): number {
+    return this.#leaves;
+  }
+
+  /** All that counts, oldest first. */
+  get segments(): readonly SegmentRange[] {
+    if (this.#current === undefined) return this.#ended;
+    const { number, firstLeaf, bytes } = this.#current;
+    return [...this.#ended, { number, firstLeaf, bytes }];
+  }
+
+  /** Has a segment open; the header of a new one is proof of a working disk. */
+  async start(): Promise<void> {
+    this.#current ??= await this.#open();
+  }
+
+  /** Answers where the group lies. When this rejects, nothing of it counts, and the segment has ended. */
+  async append({ chunks, bytes, hash, leaves }: Group): Promise<{ readonly segment: number; readonly from: number }> {
+    if (this.#current !== undefined && this.#current.bytes + bytes > this.#options.segmentBytesMax) this.end('full');
+    this.#current ??= await this.#open();
+    const segment = this.#current;
+    const { files } = this.#options;
+    try {
+      writeWhole(files, segment.descriptor, Buffer.concat(chunks));
+      await files.fdatasync(segment.descriptor);
+    } catch (error) {
+      this.end('failed');
+      throw error;
+    }
+    const from = segment.bytes;
+    segment.bytes += bytes;
+    segment.hash = hash;
+    this.#leaves += leaves;
+    return { segment: segment.number, from };
+  }
+
+  end(reason: SegmentEnd['reason']): void {
+    const segment = this.#current;
+    if (segment === undefined) return;
+    const { number, bytes, hash, firstLeaf } = segment;
+    this.#end = { number, bytes, hash, reason };
+    this.#ended.push({ number, firstLeaf, bytes });
+    this.#current = undefined;
+    this.#closeQuietly(segment.descriptor);
+    this.#options.onEnd(this.#end);
+  }
+
+  async #open(): Promise<OpenSegment> {
+    const { directory, files, now } = this.#options;
+    const number = this.#nextNumber;
+    const path = join(directory, segmentName(number));
+    const firstLeaf = this.#leaves;
+    const { bytes, hash } = formatSegmentHeader({
+      v: 1,
+      kind: 'segment',
+      number,
+      time: now().toISOString(),
+      firstLeaf,
+      ...(this.#end !== undefined && { previous: this.#end }),
+    });
+    // A number is spent by the attempt: a create that is reported as failed may have left its file.
+    this.#nextNumber = number + 1;
+    const descriptor = files.create(path);
+    try {
+      writeWhole(files, descriptor, bytes);
+      await files.fdatasync(descriptor);
+      await files.fsyncDirectory(directory);
+    } catch (error) {
+      this.#abandon(number, path, descriptor);
+      throw error;
+    }
+    return { number, descriptor, firstLeaf, bytes: bytes.length, hash };
+  }
+
+  /** A file that holds no entry may go, and its number with it; where it stays, no header will ever name it. */
+  #abandon(number: number, path: string, descriptor: number): void {
+    this.#closeQuietly(descriptor);
+    try {
+      this.#options.files.remove(path);
+      this.#nextNumber = number;
+    } catch {
+      // The next attempt takes the next number.
+    }
+  }
+
+  /** All that counts has been synced before, so there is nothing left for a close to lose. */
+  #closeQuietly(descriptor: number): void {
+    try {
+      this.#options.files.close(descriptor);
+    } catch {
+      // The descriptor is gone either way.
+    }
+  }
+}
