@@ -14,7 +14,7 @@ const faults: Fault[] = [
 ];
 
 /** An operation in the midst of the statements: the log is open, and the session has its keys. */
-const begins = 40;
+const begins = 34;
 
 /** Longer than any test takes, in milliseconds. */
 const never = 1_000_000_000;
@@ -86,7 +86,7 @@ describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
 
   test('that lasts for a while is tried again, and the log goes on after it', async () => {
     const directory = join(await temporaryDirectory(), 'log');
-    const result = await run(directory, (_operation, number) => (number >= begins && number < begins + 6 ? fault : undefined));
+    const result = await run(directory, (_operation, number) => (number >= begins && number < begins + 4 ? fault : undefined));
     expect(result.refused.length).toBeGreaterThan(3);
     expect(result.acknowledged.at(-1)).toBe(12);
     expect(await reopen(directory)).toEqual(result.acknowledged);
