@@ -1,5 +1,5 @@
 /** gate witness: cosigns the checkpoints of relays, in the foreground, for those who do not want to trust a relay's word alone. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { NoteKey } from '../audit/checkpoint.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 
@@ -33,7 +33,11 @@ export function witnessCommand(context: WitnessContext): Command {
     .requiredOption('--state <dir>', 'its key and the checkpoints it has cosigned; made at the first start')
     .requiredOption('--log <vkey>', 'verifier key of a log, or @file with some (repeatable)', collect)
     .option('--name <name>', 'name of its key, such as witness.example.com/w1; at the first start, else the host name is taken')
-    .option('--listen <host:port>', 'where it serves plain HTTP', parseListen, { host: '127.0.0.1', port: 7444 })
+    .addOption(
+      new Option('--listen <host:port>', 'where it serves plain HTTP')
+        .argParser(parseListen)
+        .default({ host: '127.0.0.1', port: 7444 }, '127.0.0.1:7444'),
+    )
     .option('--watch-stdin', 'stop when standard input ends, as when the parent process dies')
     .action((flags: Flags) => runWitness(context, flags));
 }
@@ -111,5 +115,5 @@ function parseListen(text: string): Flags['listen'] {
 }
 
 function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\./.test(host);
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

@@ -79,7 +79,7 @@ function createRoutes({ witness, state, origins, warn }: RoutesOptions): Hono {
   app.post('/add-checkpoint', async (context) => {
     const text = await readText(context.req.raw);
     const { status, body, mediaType } = await witness.addCheckpoint(text);
-    return context.body(body, status, { 'content-type': mediaType ?? 'text/plain; charset=utf-8' });
+    return context.text(body, status, mediaType === undefined ? {} : { 'content-type': mediaType });
   });
   for (const { origin, path } of paths) {
     app.get(path, async (context) => {

@@ -18,6 +18,7 @@ import type { WitnessState } from './witness-state.ts';
 export type WitnessAnswer = {
   readonly status: 200 | 400 | 403 | 404 | 409 | 422 | 503;
   readonly body: string;
+  /** Plain text by default. */
   readonly mediaType?: string;
 };
 

@@ -72,6 +72,7 @@ describe('what may stand at the cursor', () => {
     ['connect prod-db -- psql ', []],
     ['dev ', ['login', 'demo']],
     ['relay --config ', 'files'],
+    ['witness --state ', 'files'],
     ['nonsense ', []],
     ['completion bash --an', []],
   ])('gate %s▮', (line, expected) => {
@@ -79,7 +80,7 @@ describe('what may stand at the cursor', () => {
   });
 
   test('every command is offered, and none that is not there', () => {
-    expect(offered('')).toEqual(expect.arrayContaining(['login', 'status', 'targets', 'connect', 'exec', 'doctor', 'config', 'completion', 'relay', 'dev']));
+    expect(offered('')).toEqual(expect.arrayContaining(['login', 'status', 'targets', 'connect', 'exec', 'doctor', 'config', 'completion', 'relay', 'witness', 'dev']));
   });
 
   test('the relay of GATE_RELAY outdoes the one that answered last', () => {
