@@ -9,9 +9,10 @@ if (process.argv.length === 3 && (process.argv[2] === '--version' || process.arg
 }
 
 async function run(): Promise<void> {
-  const [{ main }, { relayCommand }, { devCommand }] = await Promise.all([
+  const [{ main }, { relayCommand }, { witnessCommand }, { devCommand }] = await Promise.all([
     import('../src/cli/main.ts'),
     import('../src/relay/command.ts'),
+    import('../src/witness/command.ts'),
     import('../src/dev/command.ts'),
   ]);
   // A reader that went away (gate … | head) is met where the write fails; here it must only not be a crash.
@@ -19,7 +20,7 @@ async function run(): Promise<void> {
   process.exitCode = await main({
     argv: process.argv.slice(2),
     streams: process,
-    extraCommands: [relayCommand, devCommand],
+    extraCommands: [relayCommand, witnessCommand, devCommand],
     stopSignal,
   });
 }

@@ -9,6 +9,7 @@ import { devCommand } from '../src/dev/command.ts';
 import { ERRORS } from '../src/errors/errors.ts';
 import { policyJsonSchema } from '../src/policy/json-schema.ts';
 import { relayCommand } from '../src/relay/command.ts';
+import { witnessCommand } from '../src/witness/command.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -43,7 +44,7 @@ function commandPages(command: Command, path: string): string[] {
 
 function cliPage(): string {
   const context = createContext(createIo(process, { json: false }), { json: false }, () => new AbortController().signal);
-  const program = createProgram(context, [relayCommand, devCommand]);
+  const program = createProgram(context, [relayCommand, witnessCommand, devCommand]);
   return ['# Command line', '', 'Made from `--help` by `npm run docs`.', '', ...commandPages(program, 'gate')].join('\n');
 }
 

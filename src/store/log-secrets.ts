@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { formatSigningKey, parseSigningKey, type SigningKey } from '../audit/checkpoint.ts';
+import { formatSigningKey, parseSigningKey, signingKey, type SigningKey } from '../audit/checkpoint.ts';
 import { loadKeyFile, loadSealingKey } from './key-files.ts';
 import { realLogFiles, type LogFiles } from './log-files.ts';
 import { SessionKeys } from './session-keys.ts';
@@ -20,7 +20,7 @@ export async function loadLogSecrets(directory: string, files: LogFiles = realLo
   const base = dirname(directory);
   const signingKeyFile = paths.signingKeyFile ?? join(base, 'log-key');
   const text = await loadKeyFile(signingKeyFile, 'signing key of the record', () => {
-    return formatSigningKey(paths.origin ?? defaultOrigin(), randomBytes(32));
+    return formatSigningKey(signingKey(paths.origin ?? defaultOrigin(), randomBytes(32)));
   });
   const sealingKey = await loadSealingKey(paths.sealingKeyFile ?? join(base, 'sealing-key'));
   return { key: parseSigningKey(text), keys: await SessionKeys.open(join(base, 'keys'), sealingKey, files) };

@@ -14,6 +14,7 @@ import { createRelayClient } from '../../src/client/relay-client.ts';
 import { loadNameCache, rememberNames, type NameCache } from '../../src/client/name-cache.ts';
 import { devCommand } from '../../src/dev/command.ts';
 import { relayCommand } from '../../src/relay/command.ts';
+import { witnessCommand } from '../../src/witness/command.ts';
 import { configOf, sendJson, startHttp } from '../client/fixtures.ts';
 import { gateProcess } from './doctor-stage.ts';
 
@@ -41,7 +42,7 @@ afterAll(() => rm(directory, { recursive: true, force: true }));
 
 function offered(line: string, more: { relay?: string; cache?: NameCache } = {}): string[] | 'files' {
   const context = createContext(createIo(process, { json: false }), { json: false }, () => new AbortController().signal);
-  const program = createProgram(context, [relayCommand, devCommand]);
+  const program = createProgram(context, [relayCommand, witnessCommand, devCommand]);
   const completion = complete(program, splitLine(`gate ${line}`).slice(1), { cache: more.cache ?? cache, relay: more.relay });
   return completion === 'files' ? 'files' : completion.map(({ value }) => value);
 }
@@ -71,6 +72,7 @@ describe('what may stand at the cursor', () => {
     ['connect prod-db -- psql ', []],
     ['dev ', ['login', 'demo']],
     ['relay --config ', 'files'],
+    ['witness --state ', 'files'],
     ['nonsense ', []],
     ['completion bash --an', []],
   ])('gate %s▮', (line, expected) => {
@@ -78,7 +80,7 @@ describe('what may stand at the cursor', () => {
   });
 
   test('every command is offered, and none that is not there', () => {
-    expect(offered('')).toEqual(expect.arrayContaining(['login', 'status', 'targets', 'connect', 'exec', 'doctor', 'config', 'completion', 'relay', 'dev']));
+    expect(offered('')).toEqual(expect.arrayContaining(['login', 'status', 'targets', 'connect', 'exec', 'doctor', 'config', 'completion', 'relay', 'witness', 'dev']));
   });
 
   test('the relay of GATE_RELAY outdoes the one that answered last', () => {
