@@ -13,11 +13,11 @@ export type ReplayHtmlOptions = {
 const watchedPauseMsMax = 2000;
 
 /**
- * The style to make the pieces with: controls that no transcript holds, since it shows them as escapes. They become
- * spans after everything is escaped, so that even text that had them could make no other markup.
+ * The style to make the pieces with: private characters that no transcript holds, since it shows them as escapes. They
+ * become spans after everything is escaped, so that even text that had them could make no other markup.
  */
 export function htmlStyle(kind: TextKind, text: string): string {
-  return `\u0001${kind}\u0002${text}\u0003`;
+  return `\ue000${kind}\ue001${text}\ue002`;
 }
 
 /** Whatever the recorded text, nothing of it is markup, and nothing on the page may load or run but this script. */
@@ -55,8 +55,8 @@ function formatPiece({ delayMs, text, entry }: TranscriptPiece): string {
     ...(event?.kind === 'result' ? ['class="result"'] : []),
   ];
   const spans = escapeHtml(text)
-    .replaceAll(/\u0001([a-z]+)\u0002/g, '<span class="$1">')
-    .replaceAll('\u0003', '</span>');
+    .replaceAll(/\ue000([a-z]+)\ue001/g, '<span class="$1">')
+    .replaceAll('\ue002', '</span>');
   return `<div ${attributes.join(' ')}>${spans}</div>\n`;
 }
 

@@ -1,5 +1,5 @@
 /** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
-import { describeDecision } from './decisions.ts';
+import { describeDecision, isDecision } from './decisions.ts';
 import type { AuditEntry, EventOf, Sealed } from './entry.ts';
 import { formatResult } from './result-table.ts';
 import { showHidden, showOnOneLine } from './visible-text.ts';
@@ -67,6 +67,7 @@ class Transcript {
     this.#lastAt = time;
     const above = this.#above;
     this.#above = undefined;
+    if (isDecision(event)) return this.#note(time, showOnOneLine(describeDecision(event)));
     switch (event.kind) {
       case 'session.open':
         return this.#open(entry, event);
@@ -96,8 +97,6 @@ class Transcript {
         return this.#note(time, showOnOneLine(`ended early by ${event.by.name}${event.reason === undefined ? '' : `: ${event.reason}`}`));
       case 'result':
         return this.#result(time, event, above, entry.sealed?.closed);
-      default:
-        return this.#note(time, showOnOneLine(describeDecision(event)));
     }
   }
 
