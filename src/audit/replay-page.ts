@@ -15,7 +15,7 @@ header, #controls { overflow-wrap: anywhere; }
   padding: 0.5rem 1.5rem; background: var(--back); border-bottom: 1px solid var(--line); }
 #controls[hidden], .ahead, .other { display: none; }
 #controls input[type=number] { width: 5em; }
-main { font: 13px/1.5 ui-monospace, monospace; padding-bottom: 4rem; }
+main { font: 13px/1.5 ui-monospace, monospace; padding-top: 0.75rem; padding-bottom: 4rem; }
 main div { white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 8; unicode-bidi: isolate; scroll-margin: 40vh 0; }
 main div.result { white-space: pre; overflow-x: auto; }
 main div[data-mark] { border-left: 3px solid var(--red); margin-left: -0.75rem; padding-left: calc(0.75rem - 3px); }
