@@ -93,7 +93,7 @@ type Entries = AsyncIterable<AuditEntry>;
 async function createPieces(format: Format, entries: Entries, io: Io, options: ReplayOptions): Promise<AsyncIterable<TranscriptPiece>> {
   if (format === 'json') return withoutPauses(toJsonLines(entries));
   const { formatTranscript } = await import('../../../audit/transcript.ts');
-  const cut = options.skipIdle === undefined ? {} : { pauseMsMax: options.skipIdle * 1000 };
+  const cut = options.skipIdle === undefined ? {} : { pauseMsMax: Math.min(options.skipIdle * 1000, pauseMsMax) };
   if (format === 'cast') {
     const { castStyle, formatCast } = await import('../../../audit/cast.ts');
     return withoutPauses(formatCast(formatTranscript(entries, { style: castStyle }), cut));
