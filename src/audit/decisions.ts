@@ -8,12 +8,17 @@ type RelayEvent = Extract<Event, { kind: (typeof relayKinds)[number] }>;
 
 const kinds: ReadonlySet<string> = new Set<string>([...decisionKinds, ...relayKinds]);
 
+function isOfRelay(event: DecisionEvent | RelayEvent): event is RelayEvent {
+  return relayKinds.some((kind) => kind === event.kind);
+}
+
 export function isDecision(event: Event): event is DecisionEvent | RelayEvent {
   return kinds.has(event.kind);
 }
 
 /** One line for a reader; it may hold any character that a person typed, so it is made visible before it is shown. */
 export function describeDecision(event: DecisionEvent | RelayEvent): string {
+  if (isOfRelay(event)) return describeRelay(event);
   switch (event.kind) {
     case 'request': {
       const what = { grant: 'a grant', statement: 'one statement', review: 'a review' }[event.of];
@@ -34,8 +39,6 @@ export function describeDecision(event: DecisionEvent | RelayEvent): string {
       return `${event.who.name} is refused ${event.target}${event.role === undefined ? '' : ` as ${event.role}`}: ${event.reason} (rule ${event.rule})`;
     case 'policy':
       break;
-    default:
-      return describeRelay(event);
   }
   if (event.error === undefined) return `policy ${event.policy.slice(0, 12)} is in force`;
   return `a policy file was not taken, ${event.policy.slice(0, 12)} stays in force: ${event.error}`;

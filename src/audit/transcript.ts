@@ -1,10 +1,9 @@
 /** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
-import type { AuditEntry, EventOf, Parameter } from './entry.ts';
-import { describeDecision } from './decisions.ts';
+import { describeDecision, isDecision } from './decisions.ts';
+import type { AuditEntry, EventOf, Sealed } from './entry.ts';
+import { formatResult } from './result-table.ts';
 import { showHidden, showOnOneLine } from './visible-text.ts';
-
-/** What a piece of text is, for whoever adds colour. */
-export type TextKind = 'label' | 'time' | 'prompt' | 'sql' | 'ok' | 'error' | 'refused' | 'unknown' | 'note';
+import { count, describeClosed, describeOutcome, numbered, showDuration, showMoment, showParameter, traffic, type TextKind } from './words.ts';
 
 export type TranscriptOptions = {
   /** Called with text that is safe to print already; must only add to it. */
@@ -12,7 +11,12 @@ export type TranscriptOptions = {
 };
 
 /** Print `text`, which ends with a newline, `delayMs` after the piece before it to play at recorded speed. */
-export type TranscriptPiece = { readonly delayMs: number; readonly text: string };
+export type TranscriptPiece = {
+  readonly delayMs: number;
+  readonly text: string;
+  /** What the text tells of; none for the note where the record stops. */
+  readonly entry?: AuditEntry;
+};
 
 /**
  * One piece per entry, in order, and one more where the record stops without an end. Times are in UTC. A statement is
@@ -27,7 +31,7 @@ export async function* formatTranscript(
   for await (const entry of entries) {
     const now = Date.parse(entry.time);
     const delayMs = Math.max(0, now - (before ?? now));
-    yield { delayMs: Number.isFinite(delayMs) ? delayMs : 0, text: transcript.add(entry) };
+    yield { delayMs: Number.isFinite(delayMs) ? delayMs : 0, text: transcript.add(entry), entry };
     before = Number.isFinite(now) ? now : before;
   }
   const text = transcript.finish();
@@ -36,6 +40,7 @@ export async function* formatTranscript(
 
 type StatementEvent = EventOf<'statement'>;
 type OutcomeEvent = EventOf<'outcome'>;
+type Closed = Sealed['closed'];
 
 /** Under a line's time and statement number. */
 const margin = ' '.repeat(20);
@@ -62,6 +67,7 @@ class Transcript {
     this.#lastAt = time;
     const above = this.#above;
     this.#above = undefined;
+    if (isDecision(event)) return this.#note(time, showOnOneLine(describeDecision(event)));
     switch (event.kind) {
       case 'session.open':
         return this.#open(entry, event);
@@ -74,11 +80,11 @@ class Transcript {
         return this.#note(time, `connection ${event.connection} closed: ${reason}${traffic(event)}`);
       }
       case 'statement':
-        return this.#statement(time, event);
+        return this.#statement(time, event, entry.sealed?.closed);
       case 'outcome':
         return this.#outcome(time, event, above);
       case 'hold':
-        return this.#hold(time, event);
+        return this.#hold(time, event, entry.sealed?.closed);
       case 'cancel':
         return this.#cancel(time, event);
       case 'masks.detected': {
@@ -88,11 +94,9 @@ class Transcript {
       case 'masks.breach':
         return this.#note(time, `ALARM: the result would have shown raw values of ${showOnOneLine(event.column)}; the connection was cut`);
       case 'session.kill':
-        return this.#note(time, showOnOneLine(`ended by ${event.by.name}${event.reason === undefined ? '' : `: ${event.reason}`}`));
+        return this.#note(time, showOnOneLine(`ended early by ${event.by.name}${event.reason === undefined ? '' : `: ${event.reason}`}`));
       case 'result':
-        return '';
-      default:
-        return this.#note(time, showOnOneLine(describeDecision(event)));
+        return this.#result(time, event, above, entry.sealed?.closed);
     }
   }
 
@@ -102,9 +106,9 @@ class Transcript {
   }
 
   /** The statement itself follows when it is sent, or refused. */
-  #hold(time: string, event: EventOf<'hold'>): string {
+  #hold(time: string, event: EventOf<'hold'>, closed: Closed): string {
     const why = `${showOnOneLine(event.reason)} (rule ${showOnOneLine(event.rule)}, request ${showOnOneLine(event.request)})`;
-    return this.#note(time, `held for approval: ${showOnOneLine(event.sql)}: ${why}`);
+    return this.#note(time, `held for approval: ${showOnOneLine(event.sql)}: ${why}`) + this.#closed('hold', closed);
   }
 
   /** What to say when the record stops without a `session.close`. */
@@ -154,7 +158,7 @@ class Transcript {
     return this.#note(time, `connection ${event.connection} opened from ${from}${program}${server}${masks}`);
   }
 
-  #statement(time: string, event: StatementEvent): string {
+  #statement(time: string, event: StatementEvent, closed: Closed): string {
     this.#tally.statements += 1;
     const connection = this.#tally.connections > 1 ? `${event.connection}:` : '';
     const prompts = [`${connection}${this.#target}=> `, `${connection}${this.#target}-> `] as const;
@@ -163,6 +167,7 @@ class Transcript {
       const prompt = this.#style('prompt', index === 0 ? prompts[0] : prompts[1]);
       return `${index === 0 ? this.#head(time, event.statement) : margin}${prompt}${this.#style('sql', line)}\n`;
     });
+    lines.push(this.#closed('statement', closed));
     if (event.redacted) lines.push(this.#under('note', 'its literals were not recorded: it may hold a secret'));
     event.parameters?.forEach((parameter, index) => {
       lines.push(`${margin}${this.#style('label', `$${index + 1} =`)} ${showParameter(parameter)}\n`);
@@ -191,9 +196,27 @@ class Transcript {
     if (event.state === 'unknown') this.#tally.unknown += 1;
     const [kind, text] = describeOutcome(event);
     if (above === event.statement) return this.#under(kind, text);
-    const connection = this.#tally.connections > 1 ? ` on connection ${event.connection}` : '';
-    const which = this.#style('note', `statement ${event.statement}${connection}:`);
-    return `${this.#head(time, undefined)}${which} ${this.#style(kind, text)}\n`;
+    return `${this.#head(time, undefined)}${this.#which(event)} ${this.#style(kind, text)}\n`;
+  }
+
+  /** The outcome of the statement may follow as if the rows did not stand between them. */
+  #result(time: string, event: EventOf<'result'>, above: number | undefined, closed: Closed): string {
+    this.#above = event.statement;
+    const which = above === event.statement ? '' : `${this.#head(time, undefined)}${this.#which(event)}\n`;
+    const lines = formatResult(event, closed).map(([kind, text]) => {
+      return kind === undefined ? `${margin}${text}\n` : this.#under(kind, text);
+    });
+    return which + lines.join('');
+  }
+
+  /** For what does not stand right below its statement. */
+  #which({ statement, connection }: { readonly statement: number; readonly connection: number }): string {
+    const where = this.#tally.connections > 1 ? ` on connection ${connection}` : '';
+    return this.#style('note', `statement ${statement}${where}:`);
+  }
+
+  #closed(kind: 'statement' | 'hold', closed: Closed): string {
+    return closed === undefined ? '' : this.#under(...describeClosed(kind, closed));
   }
 
   #note(time: string, text: string): string {
@@ -223,76 +246,4 @@ class Transcript {
     if (Number.isFinite(lasted)) parts.push(`${showDuration(Math.max(0, lasted))} in all`);
     return `${margin}${parts.join(', ')}\n`;
   }
-}
-
-function describeOutcome(event: OutcomeEvent): [TextKind, string] {
-  const duration = showDuration(event.durationMs);
-  const tags = event.tags.map(showOnOneLine).join(', ');
-  switch (event.state) {
-    case 'ok':
-      return ['ok', [tags || 'done', ...volume(event), duration].join(' · ')];
-    case 'error': {
-      const done = tags === '' ? [] : [`after ${tags}`];
-      const code = showOnOneLine(event.sqlstate ?? 'without SQLSTATE');
-      return ['error', [`ERROR ${code}`, ...done, ...volume(event), duration].join(' · ')];
-    }
-    case 'suspended':
-      return ['ok', ['stopped where the client asked, with more to come', ...volume(event), duration].join(' · ')];
-    case 'skipped':
-      return ['note', 'skipped by the server: an earlier statement of the same batch failed'];
-    case 'unknown':
-      break;
-  }
-  return ['unknown', 'OUTCOME UNKNOWN: it may have been sent, and nobody was left to hear the answer'];
-}
-
-function volume(event: OutcomeEvent): string[] {
-  const parts = [];
-  if (event.rows > 0 || event.bytesOut > 0) parts.push(count(event.rows, 'row'));
-  if (event.bytesOut > 0) parts.push(`${showBytes(event.bytesOut)} out`);
-  if (event.bytesIn > 0) parts.push(`${showBytes(event.bytesIn)} in`);
-  return parts;
-}
-
-function traffic(event: EventOf<'connection.close'>): string {
-  if (event.bytesIn === 0 && event.bytesOut === 0) return '';
-  return ` (${showBytes(event.bytesIn)} in, ${showBytes(event.bytesOut)} out)`;
-}
-
-/** One bound value on one line: text as an SQL literal, with what does not show made visible. */
-export function showParameter(parameter: Parameter): string {
-  if (parameter === null) return 'NULL';
-  if (typeof parameter === 'string') return `'${showOnOneLine(parameter.replaceAll("'", "''"))}'`;
-  if ('base64' in parameter) return `binary ${showOnOneLine(parameter.base64)} (base64)`;
-  const size = `${count(parameter.bytes, 'byte')}, not kept`;
-  return parameter.sha256 === undefined ? size : `${size}, SHA-256 ${showOnOneLine(parameter.sha256)}`;
-}
-
-function numbered(statements: readonly number[]): string {
-  return `${statements.length === 1 ? 'statement' : 'statements'} ${statements.join(', ')}`;
-}
-
-function count(number: number, thing: string): string {
-  return `${number} ${thing}${number === 1 ? '' : 's'}`;
-}
-
-/** `2026-11-02T10:00:00.000Z` as `2026-11-02 10:00:00 UTC`. */
-function showMoment(time: string): string {
-  return showOnOneLine(time).replace(/^([-\d]+)T([:\d]+)(\.\d+)?Z$/, '$1 $2 UTC');
-}
-
-function showDuration(ms: number): string {
-  if (ms < 1000) return `${Math.round(ms * 10) / 10} ms`;
-  if (ms < 60_000) return `${Math.round(ms / 100) / 10} s`;
-  const seconds = Math.round(ms / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const rest = `${minutes % 60} min ${seconds % 60} s`;
-  return minutes < 60 ? rest : `${Math.floor(minutes / 60)} h ${rest}`;
-}
-
-function showBytes(bytes: number): string {
-  if (bytes < 1000) return count(bytes, 'byte');
-  const units = ['kB', 'MB', 'GB', 'TB'] as const;
-  const step = Math.min(units.length, Math.floor(Math.log10(bytes) / 3));
-  return `${Math.round(bytes / 10 ** (step * 3 - 1)) / 10} ${units[step - 1]}`;
 }

@@ -1,73 +1,9 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { AuditEntry, Event, EventOf } from '../../src/audit/entry.ts';
+import type { AuditEntry, Event, EventOf, Parameter, Sealed } from '../../src/audit/entry.ts';
+import { shownRowsMax } from '../../src/audit/result-table.ts';
 import { formatTranscript, type TranscriptPiece } from '../../src/audit/transcript.ts';
-
-const open: EventOf<'session.open'> = {
-  kind: 'session.open',
-  who: {
-    issuer: 'https://id.example.com',
-    subject: 'u-17',
-    kind: 'human',
-    name: 'Erin Engineer',
-    groups: ['engineering', 'on-call'],
-  },
-  target: 'prod-db',
-  role: 'reader',
-  grant: 'gr_01',
-  reason: 'ticket 4711: order stuck in payment',
-  expiresAt: '2026-11-02T11:00:00.000Z',
-  command: 'connect',
-  policy: 'a3f5'.repeat(16),
-  relayVersion: '0.1.0',
-};
-
-function connect(connection: number, applicationName = 'psql'): Event {
-  const backendPid = 100 + connection;
-  return { kind: 'connection.open', connection, clientAddress: '127.0.0.1', applicationName, backendPid };
-}
-
-function disconnect(connection: number, reason = 'the client left'): Event {
-  return { kind: 'connection.close', connection, reason, bytesIn: 1234, bytesOut: 56_789_012 };
-}
-
-function statement(number: number, sql: string, more: Partial<EventOf<'statement'>> = {}): Event {
-  return {
-    kind: 'statement',
-    connection: 1,
-    statement: number,
-    protocol: 'simple',
-    sql,
-    kinds: ['read'],
-    effect: 'allow',
-    rule: 'role reader',
-    reason: 'allowed',
-    ...more,
-  };
-}
-
-function outcome(number: number, more: Partial<EventOf<'outcome'>> = {}): Event {
-  return {
-    kind: 'outcome',
-    connection: 1,
-    statement: number,
-    state: 'ok',
-    tags: ['SELECT 3'],
-    rows: 3,
-    bytesOut: 214,
-    bytesIn: 0,
-    durationMs: 1.26,
-    ...more,
-  };
-}
-
-/** One entry for each event, 700 ms apart. */
-function entriesOf(events: readonly Event[], startMs = Date.parse('2026-11-02T10:00:00.000Z')): AuditEntry[] {
-  return events.map((event, index) => {
-    const time = new Date(startMs + index * 700).toISOString();
-    return { v: 1, session: 'se_7f3a', seq: index + 1, prev: '', time, event };
-  });
-}
+import { connect, disconnect, entriesOf, evilSession, evilTexts, open, outcome, statement } from './events.ts';
 
 async function play(entries: Iterable<AuditEntry>): Promise<TranscriptPiece[]> {
   const pieces = [];
@@ -179,32 +115,7 @@ describe('a transcript', () => {
   });
 
   test('shows what would drive the terminal, in every field that holds recorded text', async () => {
-    const evil = 'a\u001b[2Jb\u009bc\u0007d\re\u202ef\u2066g\u200bh\u2028i\ud800j\u0000k\u007fl\bm\u{e0041}n';
-    const who = { issuer: evil, subject: evil, kind: 'human' as const, name: evil, groups: [evil] };
-    const text = await read([
-      ...entriesOf([
-        {
-          ...open,
-          who,
-          target: evil,
-          role: evil,
-          grant: evil,
-          reason: evil,
-          expiresAt: evil,
-          policy: evil,
-          relayVersion: evil,
-        },
-        { kind: 'connection.open', connection: 1, clientAddress: evil, applicationName: evil },
-        statement(1, evil, { parameters: [evil, { base64: evil }, { bytes: 1, sha256: evil }] }),
-        outcome(1, { tags: [evil] }),
-        statement(2, evil, { effect: 'deny', rule: evil, reason: evil }),
-        statement(3, 'SELECT 1'),
-        outcome(3, { state: 'error', sqlstate: evil }),
-        disconnect(1, evil),
-        { kind: 'session.close', reason: evil },
-      ]).map((entry) => ({ ...entry, session: evil })),
-      { v: 1, session: 's', seq: 10, prev: '', time: `${evil}${evil}`, event: { kind: 'session.close', reason: '' } },
-    ]);
+    const text = await read(evilSession(evilTexts[0]));
     expect(text.replaceAll('\n', '')).not.toMatch(/[\p{C}\u2028\u2029]/u);
     expect(text).toContain(
       String.raw`a\x1b[2Jb\x9bc\x07d\x0de\u{202e}f\u{2066}g\u{200b}h\u{2028}i\u{d800}j\x00k\x7fl\x08m\u{e0041}n`,
@@ -240,5 +151,93 @@ describe('a transcript', () => {
 
   test('of nothing is nothing', async () => {
     expect(await play([])).toEqual([]);
+  });
+});
+
+describe('recorded results', () => {
+  const result = (number: number, names: readonly string[], rows: Parameter[][], more: Partial<EventOf<'result'>> = {}): Event => ({
+    kind: 'result',
+    connection: 1,
+    statement: number,
+    columns: names.map((name) => ({ name, type: name === 'id' ? 23 : 25 })),
+    rows,
+    ...more,
+  });
+  /** The lines between the statement and its outcome, without their margin. */
+  const linesOf = async (event: Event) => {
+    const text = await read(entriesOf([open, connect(1), statement(1, 'SELECT'), event, outcome(1)]));
+    const lines = text.split('\n').map((line) => line.slice(20));
+    return lines.slice(lines.indexOf('prod-db=> SELECT') + 1, lines.indexOf('SELECT 3 · 3 rows · 214 bytes out · 1.3 ms'));
+  };
+
+  test('stand under their statement in the form that fits, before its outcome', async () => {
+    const wide = Array.from({ length: 12 }, (_, index) => `column_${index + 1}`);
+    const events = [
+      open,
+      connect(1),
+      statement(1, 'SELECT * FROM orders'),
+      result(1, ['id', 'name', 'photo'], [['1', 'Ada', { base64: 'AAEC' }], ['-20', null, { bytes: 5_000_000, sha256: 'ab'.repeat(32) }], ['300', '两个字\n\u202e', { bytes: 7 }], ['4', '', null]]),
+      outcome(1),
+      statement(2, 'SELECT * FROM wide'),
+      result(2, wide, [wide.map((_, index) => (index === 3 ? null : `value ${index}`))]),
+      outcome(2),
+      statement(3, 'SELECT a, b, c FROM long'),
+      result(3, ['a', 'b', 'c'], [['x'.repeat(200), 'y'.repeat(60), 'z'.repeat(61)], ['1', '2', '3']], { isCut: true }),
+      outcome(3),
+      statement(4, 'SELECT id FROM t; SELECT 1'),
+      statement(5, 'SELECT'),
+      result(4, ['id'], [['1']]),
+      outcome(4),
+      result(5, [], [[], []]),
+      { kind: 'cancel', connection: 1, forwarded: false } as const,
+      outcome(5),
+      statement(6, 'SELECT id FROM t WHERE false'),
+      result(6, ['id'], []),
+      outcome(6, { digest: 'cd'.repeat(32) }),
+      { kind: 'session.kill', by: { ...open.who, name: 'Olive Operator' }, reason: 'wrong\ndatabase' } as const,
+    ];
+    await expect(await read(entriesOf(events))).toMatchFileSnapshot(golden('results'));
+  });
+
+  test(`show at most ${shownRowsMax} rows, and say how many there are`, async () => {
+    const rows = (length: number) => Array.from({ length }, (_, index) => [String(index)]);
+    expect((await linesOf(result(1, ['id'], rows(shownRowsMax)))).slice(-2)).toEqual([' 49', '(50 rows)']);
+    expect((await linesOf(result(1, ['id'], rows(shownRowsMax + 1)))).slice(-3)).toEqual([' 49', '… 1 more row on record', '(51 rows)']);
+    expect((await linesOf(result(1, ['id'], rows(60), { isCut: true }))).slice(-2)).toEqual(['… 10 more rows on record', '(the first 60 rows; more were sent)']);
+  });
+
+  test('a table of 160 characters is a table, one of 161 is not', async () => {
+    const table = await linesOf(result(1, ['a', 'b', 'c'], [['x'.repeat(60), 'y'.repeat(60), 'z'.repeat(32)], ['', '', '']]));
+    expect(table[1]).toHaveLength(160);
+    const expanded = await linesOf(result(1, ['a', 'b', 'c'], [['x'.repeat(60), 'y'.repeat(60), 'z'.repeat(33)], ['', '', '']]));
+    expect(expanded[0]).toBe('-[ row 1 ]-');
+  });
+
+  test('a cell of 60 characters is whole, one of 61 is cut, and marks without width make it no longer', async () => {
+    expect(await linesOf(result(1, ['a'], [['x'.repeat(60)]]))).toContain(` ${'x'.repeat(60)}`);
+    expect(await linesOf(result(1, ['a'], [['x'.repeat(61)]]))).toContain(` ${'x'.repeat(59)}…`);
+    const marked = await linesOf(result(1, ['a'], [['\u0301'.repeat(100_000)]]));
+    expect(Math.max(...marked.map((line) => line.length))).toBeLessThan(300);
+  });
+});
+
+describe('what is sealed', () => {
+  test.each(['not-allowed', 'shredded', 'missing'] as const)('%s: one line says so', async (closed) => {
+    const sealed = (key: Sealed['key']): Sealed => ({ sha256: 'ab'.repeat(32), bytes: 80, key, closed });
+    const events: Event[] = [
+      open,
+      connect(1),
+      { kind: 'hold', connection: 1, request: 'r_1', sql: 'UPDATE t SET a = $1', kinds: ['write'], rule: 'r', reason: 'many rows', expiresAt: '' },
+      statement(1, 'SELECT a FROM t WHERE b = $1', { protocol: 'extended' }),
+      { kind: 'result', connection: 1, statement: 1, columns: [{ name: 'a', type: 25 }], rows: [] },
+      outcome(1),
+      { kind: 'result', connection: 1, statement: 1, columns: Array.from({ length: 40 }, (_, index) => ({ name: `column ${index}`, type: 25 })), rows: [] },
+    ];
+    const entries = entriesOf(events).map((entry) => {
+      const { kind } = entry.event;
+      if (kind === 'result') return { ...entry, sealed: sealed('results') };
+      return kind === 'statement' || kind === 'hold' ? { ...entry, sealed: sealed('content') } : entry;
+    });
+    await expect(await read(entries)).toMatchFileSnapshot(golden(`sealed-${closed}`));
   });
 });

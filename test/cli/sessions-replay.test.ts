@@ -1,5 +1,6 @@
 /** gate sessions replay on a whole stack: the transcript, its pace, its ends, and records that are not whole. */
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { Chalk } from 'chalk';
@@ -62,6 +63,9 @@ describe('gate sessions replay', () => {
     [['--format', 'xml']],
     [['--format', 'json', '--speed', '2']],
     [['--json', '--format', 'text']],
+    [['--json', '--format', 'html']],
+    [['--format', 'cast', '--speed', '2']],
+    [['--format', 'html', '--speed', 'max']],
   ])('%j is refused', async (argv) => {
     const { code, stdout, stderr } = await stage.gate('engineer', 'sessions', 'replay', stage.worked, ...argv);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
@@ -136,6 +140,92 @@ describe('the pace of a replay', () => {
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' });
     expect(stdout).toContain(stage.worked);
     expect(stdout).not.toContain('session ended');
+  });
+});
+
+describe('replays to play elsewhere', () => {
+  let scratch: string;
+  beforeAll(async () => {
+    scratch = await mkdtemp(join(tmpdir(), 'gate-replay-test-'));
+  });
+  afterAll(() => rm(scratch, { recursive: true, force: true }));
+
+  test('--format cast: the transcript as an asciicast, pauses cut where asked', async () => {
+    const { text, sleeps, failure } = await replay(stage.worked, { format: 'cast', skipIdle: 0.01 });
+    expect({ sleeps, failure }).toEqual({ sleeps: [], failure: undefined });
+    const [header, ...events] = text.trimEnd().split('\n').map((line) => JSON.parse(line) as unknown);
+    expect(header).toMatchObject({ version: 2, idle_time_limit: 0.01, title: expect.stringContaining(stage.worked) });
+    const output = events.filter((event): event is [number, 'o', string] => Array.isArray(event) && event[1] === 'o');
+    expect(output.at(-1)?.[0]).toBeLessThanOrEqual(0.01 * output.length);
+    const shown = stripVTControlCharacters(output.map(([, , data]) => data).join('')).replaceAll('\r\n', '\n');
+    expect(shown).toBe((await replay(stage.worked)).text);
+    expect(events).toContainEqual([expect.any(Number), 'm', 'refused']);
+  });
+
+  test('--format html: one page, with the longest pause as its default', async () => {
+    const { code, stdout, stderr } = await stage.gate('engineer', 'sessions', 'replay', stage.worked, '--format', 'html', '--skip-idle', '7');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^<!DOCTYPE html>\n[^]*id="cut" type="number"[^>]* value="7"[^]*<\/html>\n$/);
+    expect(stdout).toContain('create table nope (id int)');
+  });
+
+  test.each(['cast', 'html'] as const)('%s does not go to a terminal', async (format) => {
+    const { text, failure } = await replay(stage.worked, { format, isTerminal: true });
+    expect(text).toBe('');
+    expect(failure).toMatchObject({ code: 'usage', message: expect.stringContaining('--output') });
+  });
+
+  test.each(['text', 'json', 'cast', 'html'] as const)('--output writes %s to a new file of its owner, at once', async (format) => {
+    const output = join(scratch, `replay.${format}`);
+    const { text, words, sleeps, failure } = await replay(stage.worked, { format, output, isTerminal: true });
+    expect({ text, words, sleeps, failure }).toEqual({ text: '', words: '', sleeps: [], failure: undefined });
+    expect(await readFile(output, 'utf8')).toBe((await replay(stage.worked, { format })).text);
+    expect((await stat(output)).mode & 0o777).toBe(0o600);
+  });
+
+  test('a file gets no colours from the terminal that asked for it', async () => {
+    const output = join(scratch, 'colours.txt');
+    const { context } = stage.openTerminal('engineer');
+    const colored = { ...context, io: { ...context.io, colors: () => Promise.resolve(new Chalk({ level: 1 })) } };
+    await runSessionsReplay(colored, stage.worked, { isTerminal: true, output, sleep: () => Promise.resolve() });
+    expect(await readFile(output, 'utf8')).toBe((await replay(stage.worked)).text);
+  });
+
+  test('a file that exists stays as it is, and a directory that does not is named', async () => {
+    const output = join(scratch, 'taken');
+    await writeFile(output, 'mine');
+    const { code, stderr } = await stage.gate('engineer', 'sessions', 'replay', stage.worked, '--output', output);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(`${output} exists already`) });
+    expect(await readFile(output, 'utf8')).toBe('mine');
+    const { failure } = await replay(stage.worked, { output: join(scratch, 'no', 'where') });
+    expect(failure).toMatchObject({ code: 'usage', message: expect.stringMatching(/no\/where cannot be written \(ENOENT\)/) });
+  });
+
+  test.each(['text', 'json', 'cast', 'html'] as const)('a %s file is removed when the record is not whole', async (format) => {
+    const real = stage.relayOf('engineer');
+    const output = join(scratch, `half.${format}`);
+    async function* entries(): AsyncGenerator<AuditEntry> {
+      yield* (await stage.entriesOf(stage.worked)).slice(0, 3);
+      expect((await stat(output)).mode & 0o777).toBe(0o600);
+    }
+    const { failure } = await replay(stage.worked, { format, output, relay: { ...real, entries } });
+    expect(failure).toMatchObject({ code: 'record-damaged' });
+    await expect(stat(output)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('no file is left of a session that is not there, and none after Ctrl-C', async () => {
+    const output = join(scratch, 'gone');
+    expect((await replay('s_nope', { output })).failure).toMatchObject({ code: 'not-found' });
+    await expect(stat(output)).rejects.toMatchObject({ code: 'ENOENT' });
+    const stop = new AbortController();
+    const { context } = stage.openTerminal('engineer', { stop: stop.signal });
+    const sleep = () => {
+      stop.abort('SIGINT');
+      return new Promise(() => undefined);
+    };
+    const played = runSessionsReplay(context, stage.worked, { isTerminal: false, speed: 0.01, output, sleep });
+    await expect(played).rejects.toMatchObject({ exitCode: 130 });
+    await expect(stat(output)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });
 

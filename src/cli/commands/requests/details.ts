@@ -1,7 +1,7 @@
 /** One request as text for an approver: who, what exactly, and in what state of things. */
 import type { HeldStatementInfo, RequestInfo } from '../../../api/request-api.ts';
-import { showParameter } from '../../../audit/transcript.ts';
 import { showHidden } from '../../../audit/visible-text.ts';
+import { showParameter } from '../../../audit/words.ts';
 import { formatRelative, oneLine } from '../../output.ts';
 import { describeState, describeWish } from './list.ts';
 

@@ -1,16 +1,19 @@
-/** gate sessions replay: the record of a session as a transcript at recorded speed, or as the entries themselves. */
+/** gate sessions replay: the record of a session as a transcript at recorded speed, as a recording to play elsewhere, or as the entries themselves. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { SessionSummary } from '../../../api/api.ts';
 import type { AuditEntry } from '../../../audit/entry.ts';
-import type { TextKind, TranscriptPiece } from '../../../audit/transcript.ts';
+import type { TranscriptPiece } from '../../../audit/transcript.ts';
+import type { TextKind } from '../../../audit/words.ts';
 import { GateError } from '../../../errors/errors.ts';
 import type { Context } from '../../context.ts';
 import { exitOfSignal } from '../../exit-code.ts';
 import type { Io } from '../../io.ts';
 import { playPieces, type Pace } from '../../replay-player.ts';
 
-type Flags = { readonly format?: 'text' | 'json'; readonly speed?: number; readonly skipIdle?: number };
+const formats = ['text', 'json', 'cast', 'html'] as const;
+type Format = (typeof formats)[number];
+type Flags = { readonly format?: Format; readonly output?: string; readonly speed?: number; readonly skipIdle?: number };
 
 export type ReplayOptions = Flags & {
   /** stdout is a terminal: somebody watches. */
@@ -22,15 +25,18 @@ export type ReplayOptions = Flags & {
 const watchedPauseMsMax = 2000;
 /** No pause is longer: setTimeout cannot wait for much more, and nobody would. */
 const pauseMsMax = 24 * 60 * 60 * 1000;
+
 export function replayCommand(context: Context): Command {
   return new Command('replay')
     .summary('play what was done in a session')
     .description(
       'Plays the record of a session: who, why, each statement, and what came of it. On a terminal at the speed at ' +
-        'which it happened, with long pauses cut; elsewhere at once.',
+        'which it happened, with long pauses cut; elsewhere at once. As cast it plays in asciinema and its like, as html in ' +
+        'any browser without a network.',
     )
     .argument('<session>', 'its id, or as much of the beginning as no other session shares')
-    .addOption(new Option('--format <format>', 'a transcript, or the entries as NDJSON').choices(['text', 'json']))
+    .addOption(new Option('--format <format>', 'a transcript, the entries as NDJSON, an asciicast, or a web page').choices(formats))
+    .option('--output <file>', 'write to this new file; it is removed again if the record is not whole')
     .option('--speed <factor>', 'how many times as fast as it happened, or max for no pauses', parseSpeed)
     .option('--skip-idle <seconds>', 'the longest pause', parseSeconds)
     .action((id: string, flags: Flags) => {
@@ -45,38 +51,66 @@ export function replayCommand(context: Context): Command {
 
 /**
  * Reads the record no faster than it is written out. Fails with `record-damaged`, after all that could be read was
- * written, when the record is not whole; a signal ends it at once.
+ * written to stdout, when the record is not whole; a signal ends it at once.
  */
 export async function runSessionsReplay(context: Context, id: string, options: ReplayOptions): Promise<void> {
   const { io } = context;
-  const isJson = (options.format ?? (io.json ? 'json' : 'text')) === 'json';
-  if (isJson && (options.speed !== undefined || options.skipIdle !== undefined)) {
-    throw new GateError('usage', 'entries as JSON are written at once: --speed and --skip-idle go with --format text');
-  }
-  if (io.json && !isJson) throw new GateError('usage', '--json and --format text exclude each other');
+  const { output } = options;
+  const format = options.format ?? (io.json ? 'json' : 'text');
+  checkFlags(format, io.json, options);
   const relay = await context.relay();
   const session = await relay.session(id);
   const stop = context.stopSignal();
-  const entries = checkWhole(relay.entries(session.id), session);
-  const pace = isJson ? atOnce : choosePace(options);
-  const { formatTranscript } = await import('../../../audit/transcript.ts');
-  const pieces = isJson ? toJsonPieces(entries) : formatTranscript(entries, { style: await createStyle(io) });
-  if (options.isTerminal && pace.speed !== Infinity && options.speed === undefined) {
-    io.say(`At the speed at which it happened, pauses cut to ${pace.pauseMsMax / 1000} s. All at once: --speed max\n`);
+  const play = async (write: (text: string) => Promise<void>) => {
+    const pieces = await createPieces(format, checkWhole(relay.entries(session.id), session), io, options);
+    const pace = format === 'text' ? choosePace(options) : atOnce;
+    if (options.isTerminal && output === undefined && pace.speed !== Infinity && options.speed === undefined) {
+      io.say(`At the speed at which it happened, pauses cut to ${pace.pauseMsMax / 1000} s. All at once: --speed max\n`);
+    }
+    await untilStopped(playPieces(pieces, { pace, write, sleep: (ms) => options.sleep(ms, stop) }), stop);
+  };
+  if (output === undefined) return play((text) => io.write(text));
+  const { writeNewFile } = await import('../../output-file.ts');
+  await writeNewFile(output, play);
+}
+
+function checkFlags(format: Format, isJson: boolean, { isTerminal, output, speed, skipIdle }: ReplayOptions): void {
+  if (format === 'json' && (speed !== undefined || skipIdle !== undefined)) {
+    throw new GateError('usage', 'entries as JSON are written at once: --speed and --skip-idle go with --format text');
   }
-  const played = playPieces(pieces, {
-    pace,
-    write: (text) => io.write(text),
-    sleep: (ms) => options.sleep(ms, stop),
-  });
-  await untilStopped(played, stop);
+  if (isJson && format !== 'json') throw new GateError('usage', `--json and --format ${format} exclude each other`);
+  if (format !== 'cast' && format !== 'html') return;
+  if (speed !== undefined) {
+    throw new GateError('usage', `${format} is written at once, and whoever plays it sets the speed: --speed goes with --format text`);
+  }
+  if (isTerminal && output === undefined) {
+    throw new GateError('usage', `${format} is nothing to read on a terminal: name a file with --output`);
+  }
+}
+
+type Entries = AsyncIterable<AuditEntry>;
+
+async function createPieces(format: Format, entries: Entries, io: Io, options: ReplayOptions): Promise<AsyncIterable<TranscriptPiece>> {
+  if (format === 'json') return withoutPauses(toJsonLines(entries));
+  const { formatTranscript } = await import('../../../audit/transcript.ts');
+  const cut = options.skipIdle === undefined ? {} : { pauseMsMax: Math.min(options.skipIdle * 1000, pauseMsMax) };
+  if (format === 'cast') {
+    const { castStyle, formatCast } = await import('../../../audit/cast.ts');
+    return withoutPauses(formatCast(formatTranscript(entries, { style: castStyle }), cut));
+  }
+  if (format === 'html') {
+    const { formatReplayHtml, htmlStyle } = await import('../../../audit/replay-html.ts');
+    return withoutPauses(formatReplayHtml(formatTranscript(entries, { style: htmlStyle }), cut));
+  }
+  return formatTranscript(entries, options.output === undefined ? { style: await createStyle(io) } : {});
 }
 
 const atOnce: Pace = { speed: Infinity, pauseMsMax: 0 };
 
-function choosePace({ isTerminal, speed, skipIdle }: ReplayOptions): Pace {
-  const longest = skipIdle === undefined ? (isTerminal ? watchedPauseMsMax : pauseMsMax) : skipIdle * 1000;
-  return { speed: speed ?? (isTerminal ? 1 : Infinity), pauseMsMax: Math.min(longest, pauseMsMax) };
+function choosePace({ isTerminal, output, speed, skipIdle }: ReplayOptions): Pace {
+  const isWatched = isTerminal && output === undefined;
+  const longest = skipIdle === undefined ? (isWatched ? watchedPauseMsMax : pauseMsMax) : skipIdle * 1000;
+  return { speed: speed ?? (isWatched ? 1 : Infinity), pauseMsMax: Math.min(longest, pauseMsMax) };
 }
 
 /** A write or a read that hangs must not hold up the end. */
@@ -131,8 +165,12 @@ function damaged(session: SessionSummary, problem: string): GateError {
   });
 }
 
-async function* toJsonPieces(entries: AsyncIterable<AuditEntry>): AsyncGenerator<TranscriptPiece> {
-  for await (const entry of entries) yield { delayMs: 0, text: `${JSON.stringify(entry)}\n` };
+async function* toJsonLines(entries: Entries): AsyncGenerator<string> {
+  for await (const entry of entries) yield `${JSON.stringify(entry)}\n`;
+}
+
+async function* withoutPauses(texts: AsyncIterable<string>): AsyncGenerator<TranscriptPiece> {
+  for await (const text of texts) yield { delayMs: 0, text };
 }
 
 async function createStyle(io: Io): Promise<(kind: TextKind, text: string) => string> {
