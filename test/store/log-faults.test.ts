@@ -13,8 +13,15 @@ const faults: Fault[] = [
   { mode: 'lost', code: 'EDQUOT' },
 ];
 
-/** An operation in the midst of the statements: the log is open, and the session has its keys. */
-const begins = 34;
+/** Chooses from the third write of statements on, as the log and the keys of the session are there by then. */
+function midway(fault: Fault, operationsMax: number): Chooser {
+  let writes = 0;
+  let left = operationsMax;
+  return (operation) => {
+    if (operation === 'write') writes += 1;
+    return writes > 7 && left-- > 0 ? fault : undefined;
+  };
+}
 
 /** Longer than any test takes, in milliseconds. */
 const never = 1_000_000_000;
@@ -86,7 +93,7 @@ describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
 
   test('that lasts for a while is tried again, and the log goes on after it', async () => {
     const directory = join(await temporaryDirectory(), 'log');
-    const result = await run(directory, (_operation, number) => (number >= begins && number < begins + 4 ? fault : undefined));
+    const result = await run(directory, midway(fault, 4));
     expect(result.refused.length).toBeGreaterThan(3);
     expect(result.acknowledged.at(-1)).toBe(12);
     expect(await reopen(directory)).toEqual(result.acknowledged);
@@ -94,7 +101,7 @@ describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
 
   test('that never ends leaves what was acknowledged before it', async () => {
     const directory = join(await temporaryDirectory(), 'log');
-    const result = await run(directory, (_operation, number) => (number >= begins ? fault : undefined));
+    const result = await run(directory, midway(fault, never));
     expect(result.acknowledged.length).toBeGreaterThan(0);
     expect(result.refused.length).toBeGreaterThan(0);
     // Nobody could mark what was refused, so some of it may have stayed; what was acknowledged is all there.
