@@ -77,6 +77,7 @@ function numberOf(value: unknown): number | undefined {
 function valueCharactersMax(key: string): number {
   if (/^cs\d$/.test(key)) return 4000;
   if (key === 'act' || key === 'outcome') return 63;
+  if (key === 'deviceExternalId') return 255;
   return key === 'externalId' ? 40 : 1023;
 }
 
