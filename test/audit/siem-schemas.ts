@@ -99,7 +99,7 @@ export function checkGcp(line: string): string[] {
   if (!gcp.severities.includes(String(entry['severity']))) problems.push('severity is unknown');
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/.test(String(entry['timestamp']))) problems.push('timestamp is not RFC 3339 in UTC');
   for (const [name, value] of Object.entries(entry['labels'] as Json)) if (typeof value !== 'string') problems.push(`label ${name} is no text`);
-  for (const name of Object.keys((entry['operation'] ?? {}) as Json)) if (!gcp.operation.includes(name)) problems.push(`operation.${name} is unknown`);
+  for (const name of Object.keys(entry['operation'] ?? {})) if (!gcp.operation.includes(name)) problems.push(`operation.${name} is unknown`);
   return problems;
 }
 

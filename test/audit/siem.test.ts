@@ -110,6 +110,14 @@ describe('what a statement is exported with', () => {
   });
 });
 
+test('whoever reads, ends or shreds a session does not do it within that session, nor in its role', () => {
+  for (const record of records.filter(({ entry }) => ['read', 'session.kill', 'key.shred', 'legal.hold'].includes(entry.event.kind))) {
+    expect(JSON.parse(formatterOf('ocsf')(record)).actor?.session).toBeUndefined();
+    expect(JSON.parse(formatterOf('ecs')(record)).user?.roles).toBeUndefined();
+    expect(JSON.parse(formatterOf('gcp')(record)).operation).toBeUndefined();
+  }
+});
+
 test('ndjson is the entry as it stands in the record, with its place', () => {
   const record = records.find(({ entry }) => entry.event.kind === 'grant') as SiemRecord;
   expect(JSON.parse(formatterOf('ndjson')(record))).toEqual({ index: record.index, origin: relay, ...record.entry });
@@ -231,5 +239,37 @@ describe('CEF', () => {
     expect(reasonOf('x'.repeat(1023))).toBe('x'.repeat(1023));
     expect(reasonOf('x'.repeat(1024))).toBe(`${'x'.repeat(1022)}…`);
     expect(reasonOf(`${'x'.repeat(1021)}😀y`)).toBe(`${'x'.repeat(1021)}…`);
+  });
+});
+
+describe('the checks notice', () => {
+  const [statement] = records.filter(({ entry }) => entry.event.kind === 'statement') as [SiemRecord];
+  const changed = (format: SiemFormat, change: object) => JSON.stringify({ ...JSON.parse(formatterOf(format)(statement)), ...change });
+
+  test.each([
+    ['a missing attribute', { src_endpoint: undefined }, 'src_endpoint is missing'],
+    ['an unknown one', { table_name: 'x' }, 'table_name is unknown'],
+    ['an unknown one of an object', { database: { name: 'x', type_id: 1, host: 'y' } }, 'database.host is unknown'],
+    ['an unknown number', { disposition_id: 77 }, 'disposition_id 77 is unknown'],
+    ['another name for a number', { status: 'Fine' }, 'status is not Unknown'],
+    ['none of several', { database: undefined }, 'has none of database,databucket,table'],
+    ['another type', { type_uid: 600501 }, 'type_uid is not of class and activity'],
+  ])('in OCSF %s', (_what, change, problem) => {
+    expect(checkOcsf(changed('ocsf', change))).toContainEqual(expect.stringContaining(problem));
+  });
+
+  test('in ECS a field of no name, a type that its category does not have and a wrong address', () => {
+    expect(checkEcs(changed('ecs', { tables: ['x'] }))).toEqual(['tables is no field']);
+    expect(checkEcs(changed('ecs', { source: { ip: 'here' } }))).toEqual(['source.ip is no ip']);
+    expect(checkEcs(changed('ecs', { event: { kind: 'event', category: ['database'], type: ['denied'], outcome: 'failure' } }))).toHaveLength(1);
+  });
+
+  test('in LogEntry a field of no name and a severity of no name', () => {
+    expect(checkGcp(changed('gcp', { severity: 'HIGH', log: 'x' }))).toHaveLength(2);
+  });
+
+  test('in CEF a key of no name and a label that is missing', () => {
+    expect(checkCef(`${formatCef(statement)} query=x`)).toEqual(['query is unknown']);
+    expect(checkCef(formatCef(statement).replace(' cs1Label=rule', ''))).toHaveLength(1);
   });
 });

@@ -27,7 +27,7 @@ export function formatEcs(record: SiemRecord): string {
       ...(facts.reason !== undefined && { reason: facts.reason }),
       ...(facts.durationMs !== undefined && { duration: Math.round(facts.durationMs * 1_000_000) }),
     },
-    ...(actor && { user: userOf(actor, facts.role, affected) }),
+    ...(actor && { user: userOf(actor, facts.isInSession ? facts.role : undefined, affected) }),
     ...(people.length > 0 || source?.ip !== undefined ? { related: relatedOf(people, source?.ip) } : {}),
     ...(source && { source }),
     ...(facts.rule !== undefined && { rule: { name: facts.rule } }),

@@ -23,8 +23,9 @@ export type Facts = {
   /** Who did it, and to whom where that is somebody else. */
   readonly actor?: Who;
   readonly affected?: Who;
-  /** The session it belongs to or is about. */
+  /** The session it belongs to or is about, and whether the actor did it within that session, in its role. */
   readonly session?: string;
+  readonly isInSession: boolean;
   readonly target?: string;
   readonly role?: string;
   readonly grant?: string;
@@ -63,6 +64,7 @@ export function factsOf({ index, relay, entry, context }: SiemRecord): Facts {
     ...(who && { actor: who }),
     ...(affected && { affected }),
     ...(typeof session === 'string' && { session }),
+    isInSession: entry.session !== decisionsChain && event.kind !== 'session.kill',
     ...(address !== undefined && { source: parseSource(address) }),
     ...(event.kind === 'outcome' && { durationMs: event.durationMs }),
     message: describeEvent(event, context),

@@ -10,7 +10,7 @@ const severityNames: Readonly<Record<Severity, string>> = { info: 'INFO', low: '
 
 export function formatGcp(record: SiemRecord): string {
   const { index, relay, relayVersion, entry } = record;
-  const { uid, kind, message, details, timeMs: _time, session, ...facts } = factsOf(record);
+  const { uid, kind, message, details, timeMs: _time, session, isInSession, ...facts } = factsOf(record);
   return JSON.stringify({
     insertId: uid,
     timestamp: entry.time,
@@ -23,7 +23,7 @@ export function formatGcp(record: SiemRecord): string {
       ...(facts.actor && { user: facts.actor.name }),
       ...(facts.target !== undefined && { target: facts.target }),
     },
-    ...(session !== undefined && {
+    ...(isInSession && {
       operation: { id: session, producer: relay, ...(kind === 'session.open' && { first: true }), ...(kind === 'session.close' && { last: true }) },
     }),
     jsonPayload: {

@@ -58,10 +58,10 @@ function datastoreOf(facts: Facts, actor: object): object {
   };
 }
 
-function actorOf({ actor, session }: Facts): object {
-  const known = { ...(actor && { user: userOf(actor) }), ...(session !== undefined && { session: { uid: session } }) };
+function actorOf({ actor, session, isInSession }: Facts): object {
+  const within = isInSession && { session: { uid: session } };
   // The schema wants at least one of these; where it is neither, the relay did it.
-  return actor || session !== undefined ? known : { app_name: 'gate relay' };
+  return actor || within ? { ...(actor && { user: userOf(actor) }), ...within } : { app_name: 'gate relay' };
 }
 
 const userTypes = { human: [1, 'User'], workload: [99, 'Workload'], agent: [99, 'Agent'] } as const;
