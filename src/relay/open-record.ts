@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { version } from '../../package.json';
 import { decisionsChain } from '../audit/entry.ts';
-import { loadLogSecrets } from '../store/log-secrets.ts';
+import type { LogSecrets } from '../store/log-secrets.ts';
 import { openLog, type Log } from '../store/log.ts';
 import { CheckpointPush } from './checkpoint-push.ts';
 import type { RecordConfig } from './record-config.ts';
@@ -17,9 +17,8 @@ export type OpenRecord = {
 };
 
 /** The start is an entry before anything else is. */
-export async function openRecord(statePath: string, record: RecordConfig, log: RelayLog): Promise<OpenRecord> {
+export async function openRecord(statePath: string, secrets: LogSecrets, record: RecordConfig, log: RelayLog): Promise<OpenRecord> {
   const directory = join(statePath, 'log');
-  const secrets = await loadLogSecrets(directory, undefined, record);
   const recorder = await openLog(directory, { secrets, reserveBytes: record.reserveBytes });
   try {
     await recorder.record(decisionsChain, [{ kind: 'relay.start', relayVersion: version, after: recorder.after }]);

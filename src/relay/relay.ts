@@ -1,7 +1,9 @@
 /** Puts the service together: state, record, parser, sessions, server; and takes it apart in the reverse order. */
+import { join } from 'node:path';
 import { version } from '../../package.json';
 import { TokenVerifier } from '../oidc/verify.ts';
 import { openDatabase } from '../store/database.ts';
+import { loadLogSecrets } from '../store/log-secrets.ts';
 import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
@@ -39,14 +41,15 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     closers.push(() => state.close());
     const database = await openDatabase(state);
     closers.push(() => database.destroy());
+    const secrets = await loadLogSecrets(join(state.path, 'log'), undefined, config.record);
     const notifications = await Notifications.start({
       sinks: config.notifications,
-      outbox: new Outbox(database),
+      outbox: new Outbox(database, secrets.columns),
       log,
       relayVersion: version,
     });
     closers.push(() => notifications.stop());
-    const record = await openRecord(state.path, config.record, log);
+    const record = await openRecord(state.path, secrets, config.record, log);
     closers.push(() => record.close());
     const { recorder } = record;
     const parser = await StatementParser.load(parserWorker);
@@ -65,7 +68,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
       maskKey: await loadMaskKey(state.path),
       log,
     };
-    const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
+    const desks = await openDesks({ columns: secrets.columns, config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
     const shared = { ...desks, services, config, log, isStopping: () => isStopping };
     const app = createRoutes({ ...shared, verifier, policies, recorder, version });

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
 import type { Recorder } from '../audit/recorder.ts';
-import { describeSealed, formatEntry, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
+import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
 import { Batch, type Framed } from './log-batch.ts';
@@ -214,13 +214,20 @@ class FileLog implements Log {
 
   #frame(envelope: Omit<AuditEntry, 'event' | 'sealed'>, event: Event): Framed {
     const { session, seq } = envelope;
-    const { open, closed } = splitEvent(event);
+    const { open, closed } = splitEvent(this.#withKeyedDigest(session, event));
     if (closed === undefined) return { entry: frameEntry(formatEntry(envelope, open, undefined)) };
     const owner = sealingSession({ session, event });
     const key = this.keys.keyOf(owner, closed.key);
     if (key === undefined) throw unavailable(`the data keys of ${owner === decisionsChain ? 'the relay' : `session ${owner}`} are gone`);
     const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, randomBytes(nonceBytes));
     return { sealed: frameSealed(session, bytes), entry: frameEntry(formatEntry(envelope, open, describeSealed(bytes, closed.key))) };
+  }
+
+  #withKeyedDigest(session: string, event: Event): Event {
+    if (event.kind !== 'outcome' || event.digest === undefined) return event;
+    const key = this.keys.keyOf(session, 'results');
+    if (key === undefined) throw unavailable(`the data keys of session ${session} are gone`);
+    return { ...event, digest: keyedDigest(event.digest, key) };
   }
 
   counts(session: string): SessionCounts {
@@ -349,7 +356,7 @@ class FileLog implements Log {
 
 /** Also where nothing is sealed yet: without keys there is no session. */
 function needsKey({ kind }: Event): boolean {
-  return kind === 'session.open' || kind === 'statement' || kind === 'hold' || kind === 'request' || kind === 'result';
+  return kind === 'session.open' || kind === 'statement' || kind === 'outcome' || kind === 'hold' || kind === 'request' || kind === 'result';
 }
 
 function lostTree(): GateError {
