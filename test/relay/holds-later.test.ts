@@ -130,7 +130,7 @@ describe('the policy file changes', () => {
 
     await replacePolicy(denying);
     await eventually('the good file is in force', async () => (await explained()).policy !== before);
-    expect(await readiness()).toEqual({ ready: true, checks: { policy: true, issuer: true, record: true, serving: true } });
+    expect(await readiness()).toEqual({ ready: true, checks: { policy: true, issuer: true, record: true, checkpoints: true, serving: true } });
     expect((await explained()).decision).toMatchObject({ effect: 'deny', rule: 'prod-db/engineer/freeze' });
     await dba.approve(request.id).catch(() => undefined);
     expect(await result).toBe('nothing is written today (Rule: prod-db/engineer/freeze)');
@@ -152,7 +152,7 @@ describe('the record', () => {
       if (event.kind === 'policy' && event.error !== undefined) errors.push(event.error);
     }
     await expect((await fixture.clientFor('engineer')).decisions()[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'denied' });
-    expect([...kinds.keys()].toSorted()).toEqual(['grant', 'policy', 'request', 'request.end', 'vote']);
+    expect([...kinds.keys()].toSorted()).toEqual(['grant', 'login', 'policy', 'relay.start', 'request', 'request.end', 'vote']);
     expect(kinds.get('policy')).toBe(4);
     expect(errors).toEqual([expect.stringContaining('policy.yaml')]);
   });
