@@ -5,6 +5,7 @@ import { formatCheckpoint, isSignedBy, parseCheckpoint, parseNote, signNote, typ
 import { checkpointFile, decodeBundle, decodeTile, encodeBundle, tileHeight, tilePath, tilesOf, tileWidth, type TileId } from '../audit/tiles.ts';
 import { leafHash, TreeEdge, type Hash } from '../audit/tree.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
+import { readProof } from './tile-reader.ts';
 import { makeDurableDirectory, replaceFile, type LogFiles } from './log-files.ts';
 
 /** A tile or a bundle that fills up. */
@@ -116,6 +117,17 @@ export class TreeFiles {
     for (const id of this.#partial) if (!kept.has(tilePath(id))) removeQuietly(files, join(directory, tilePath(id)));
     this.#partial = partial.map(({ id }) => id);
     return this.#published.note;
+  }
+
+  /** Shows that a leaf which is published stands in the tree of the newest checkpoint. */
+  prove(index: number): Promise<{ readonly note: string; readonly proof: readonly Hash[] }> {
+    // Between two publications the files are those of the newest checkpoint, and no others.
+    const proving = this.#publishing.then(async () => {
+      const { note, checkpoint } = this.#published;
+      return { note, proof: await readProof(this.#options.directory, index, checkpoint.size) };
+    });
+    this.#publishing = proving.catch(() => undefined);
+    return proving;
   }
 
   #partialTiles(): { readonly id: TileId; readonly bytes: Buffer }[] {
