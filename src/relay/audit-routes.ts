@@ -117,7 +117,7 @@ function addEntryRoutes(app: Hono, { config, callers, sessions, recorder, isStop
     const principal = await caller(context);
     reads.checkAuditor(principal);
     const name = context.req.param('id');
-    const id = name === decisionsChain ? name : (await sessions.find(principal, name)).id;
+    const id = recorder.lastEntry(name) !== undefined ? name : (await sessions.find(principal, name)).id;
     await reads.record(principal, 'bundle', 'open entries, and what is sealed as it is');
     return context.body(ReadableStream.from(encode(sealedLines(recorder.sealed(id)))), 200, ndjson);
   });
