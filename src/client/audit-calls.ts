@@ -37,9 +37,9 @@ type Call = Omit<RelayRequest, 'relay' | 'token'>;
 
 /** How the calls reach the relay, as the person who is logged in. */
 export type AuditTransport = {
-  json<T extends z.ZodMiniType>(call: Call, schema: T): Promise<z.infer<T>>;
-  bytes(call: Call, bytesMax: number): Promise<Buffer>;
-  lines<T extends z.ZodMiniType>(call: Call, schema: T): AsyncIterable<z.infer<T>>;
+  readonly json: <T extends z.ZodMiniType>(call: Call, schema: T) => Promise<z.infer<T>>;
+  readonly bytes: (call: Call, bytesMax: number) => Promise<Buffer>;
+  readonly lines: <T extends z.ZodMiniType>(call: Call, schema: T) => AsyncIterable<z.infer<T>>;
 };
 
 const followTimeoutMs = (followSecondsMax + 15) * 1000;

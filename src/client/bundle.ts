@@ -95,7 +95,7 @@ async function fetchTree(fetching: Fetching, checkpoint: Checkpoint, old: Checkp
     const entries = decodeBundle(await fetchEntries(fetching, id));
     if (entries.length !== id.width) throw refused(`${tilePath(id)} has ${entries.length} entries`);
     for (const entry of entries) {
-      note(sealed, entry);
+      noteSealed(sealed, entry);
       edge.append(leafHash(entry), (level, _index, hash) => {
         if (level % tileHeight !== 0) return;
         const filling = (levels[level / tileHeight] ??= { index: 0, hashes: [] });
@@ -107,16 +107,16 @@ async function fetchTree(fetching: Fetching, checkpoint: Checkpoint, old: Checkp
         throw refused('the record of the relay does not begin with what is in this bundle: one of them was changed');
       }
     }
-    for (const tile of full.splice(0)) await place(fetching, tile);
+    for (const tile of full.splice(0)) await putTile(fetching, tile);
   }
   if (!edge.root.equals(root)) throw refused('the entries do not lead to the root that the checkpoint names');
   for (const [level, { index, hashes }] of levels.entries()) {
-    if (hashes.length > 0) await place(fetching, { id: { level, index, width: hashes.length }, bytes: Buffer.concat(hashes) });
+    if (hashes.length > 0) await putTile(fetching, { id: { level, index, width: hashes.length }, bytes: Buffer.concat(hashes) });
   }
   return sealed;
 }
 
-function note(sealed: SealedOnRecord, entry: Buffer): void {
+function noteSealed(sealed: SealedOnRecord, entry: Buffer): void {
   const stored = parseStored(entry);
   if (stored.sealed === undefined) return;
   const list = sealed.get(stored.session);
@@ -133,7 +133,7 @@ async function fetchEntries({ relay, directory, written }: Fetching, id: TileId)
   return bytes;
 }
 
-async function place({ directory, written }: Fetching, { id, bytes }: { id: TileId; bytes: Buffer }): Promise<void> {
+async function putTile({ directory, written }: Fetching, { id, bytes }: { id: TileId; bytes: Buffer }): Promise<void> {
   const path = join(directory, tilePath(id));
   const known = await readIfThere(path);
   if (known === undefined) return write(path, bytes, written);

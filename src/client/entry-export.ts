@@ -66,7 +66,8 @@ type Parts = { readonly records: Records; readonly batcher: Batcher; readonly en
 
 async function run({ relay, isFollowing, signal, warn }: EntryExport, { records, batcher, end }: Parts): Promise<number> {
   let pauseMs = 0;
-  while (!signal.aborted && (isFollowing || batcher.next < end)) {
+  while (!signal.aborted) {
+    if (!isFollowing && batcher.next >= end) break;
     const limit = isFollowing ? entriesLimitMax : Math.min(entriesLimitMax, end - batcher.next);
     let failure: unknown;
     try {

@@ -53,7 +53,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const recorder = await openLog(join(state.path, 'log'));
     closers.push(() => recorder.close());
     await finishShredding(recorder);
-    const keep = (version: Policy) => keepPolicy(join(state.path, 'policies'), version);
+    const keep = (one: Policy) => keepPolicy(join(state.path, 'policies'), one);
     const parser = await StatementParser.load(parserWorker);
     closers.push(() => parser.close());
     const verifier = new TokenVerifier(config.issuer);

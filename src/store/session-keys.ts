@@ -158,7 +158,7 @@ export class SessionKeys implements SealingKeys {
     if (next.hold === undefined) delete next.hold;
     if (next.shredRequest === undefined) delete next.shredRequest;
     if (next.shredding === undefined) delete next.shredding;
-    await this.#save(next as KeyFile);
+    await this.#save(next);
   }
 
   /** Deletes the keys of these classes for good. What a copy of the directory holds is not in its power. */

@@ -35,16 +35,18 @@ function command(name: string, summary: string): Command {
 }
 
 /** Under `--json` the answer of the relay. */
-export async function runAuditShred({ io, relay }: Context, id: string, { reason }: Flags): Promise<void> {
-  const answer = await (await relay()).shred(id, reason);
+export async function runAuditShred(context: Context, id: string, { reason }: Flags): Promise<void> {
+  const { io } = context;
+  const answer = await (await context.relay()).shred(id, reason);
   if (io.json) await io.writeJson(answer);
   if (answer.state === 'shredded') return io.say(`The keys of session ${id} are gone.`);
   io.say(`Asked for. Another administrator has to run within a day: gate audit shred ${oneLine(id)} --reason "…"`);
   throw new ExitCode(exitPending);
 }
 
-export async function runAuditHold({ io, relay }: Context, id: string, { reason }: Flags, isSet: boolean): Promise<void> {
-  const answer = await (await relay()).hold(id, isSet, reason);
+export async function runAuditHold(context: Context, id: string, { reason }: Flags, isSet: boolean): Promise<void> {
+  const { io } = context;
+  const answer = await (await context.relay()).hold(id, isSet, reason);
   if (io.json) await io.writeJson(answer);
   io.say(isSet ? `A legal hold keeps session ${id}.` : `No legal hold keeps session ${id} any more.`);
 }

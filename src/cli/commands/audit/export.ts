@@ -49,8 +49,9 @@ export async function runAuditExport(context: Context, flags: Flags): Promise<vo
 }
 
 /** Under `--json` what the bundle has now. */
-async function writeBundle({ io, relay }: Context, directory: string, hasSealed: boolean): Promise<void> {
-  const [client, { exportBundle }] = await Promise.all([relay(), import('../../../client/bundle.ts')]);
+async function writeBundle(context: Context, directory: string, hasSealed: boolean): Promise<void> {
+  const { io } = context;
+  const [client, { exportBundle }] = await Promise.all([context.relay(), import('../../../client/bundle.ts')]);
   const bundle = await io.withSpinner('Exporting the record …', () => exportBundle(client, directory, { hasSealed }));
   if (io.json) await io.writeJson({ directory, ...bundle });
   const { origin, size, before, sealed } = bundle;

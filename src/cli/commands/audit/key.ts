@@ -11,8 +11,9 @@ export function keyCommand(context: Context): Command {
 }
 
 /** Under `--json` one object: `{"keys":["…"]}`. */
-export async function runAuditKey({ io, relay }: Context): Promise<void> {
-  const keys = await (await relay()).logKeys();
+export async function runAuditKey(context: Context): Promise<void> {
+  const { io } = context;
+  const keys = await (await context.relay()).logKeys();
   if (io.json) await io.writeJson({ keys });
   else await io.write(keys.map((key) => `${oneLine(key)}\n`).join(''));
 }

@@ -14,9 +14,10 @@ export function receiptCommand(context: Context): Command {
 }
 
 /** One line of JSON, with and without `--json`. */
-export async function runAuditReceipt({ io, relay }: Context, id: string, { output }: Flags): Promise<void> {
+export async function runAuditReceipt(context: Context, id: string, { output }: Flags): Promise<void> {
+  const { io } = context;
   const [client, { checkReceipt }, { writeNewFile }] = await Promise.all([
-    relay(),
+    context.relay(),
     import('../../../client/receipts.ts'),
     import('../../output-file.ts'),
   ]);
