@@ -5,8 +5,8 @@ import { entryBytesMax, tilePath, tileWidth, type TileId } from '../audit/tiles.
 import type { RelayRequest } from './relay-http.ts';
 
 export interface AuditCalls {
-  /** The newest checkpoint, as a signed note. It covers all that is on record as of the call. For auditors, as what follows. */
-  logCheckpoint(): Promise<string>;
+  /** The newest checkpoint, as a signed note, for a bundle or an export of entries. It covers all that is on record as of the call. For auditors, as what follows. */
+  logCheckpoint(use?: 'bundle' | 'export'): Promise<string>;
   /** A file of the tree, also a partial one of an older checkpoint. */
   logTile(id: TileId): Promise<Buffer>;
   /** Verifier keys: that of now, and those before it, newest first. For everybody. */
@@ -49,7 +49,7 @@ const textBytesMax = 16 * 1024 * 1024;
 export function createAuditCalls({ json, bytes, lines }: AuditTransport): AuditCalls {
   const text = async (path: string) => (await bytes({ method: 'GET', path }, textBytesMax)).toString('utf8');
   return {
-    logCheckpoint: () => text('/v1/log/checkpoint'),
+    logCheckpoint: (use) => text(`/v1/log/checkpoint${use === 'export' ? '?for=export' : ''}`),
     logTile: (id) => bytes({ method: 'GET', path: `/v1/log/${tilePath(id)}`, timeoutMs: 60_000 }, tileBytesMax),
     logKeys: async () => (await text('/v1/log/key')).split('\n').filter((line) => line !== ''),
     rotations: async () => (await json({ method: 'GET', path: '/v1/log/rotations' }, Rotations)).rotations,

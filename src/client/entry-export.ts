@@ -35,7 +35,7 @@ export type EntryExport = {
  */
 export async function exportEntries(options: EntryExport): Promise<number> {
   const { relay, format, cursorFile, openSink } = options;
-  const { origin, size } = parseCheckpoint(parseNote(await relay.logCheckpoint()).text);
+  const { origin, size } = parseCheckpoint(parseNote(await relay.logCheckpoint('export')).text);
   const cursor = cursorFile === undefined ? undefined : await loadCursor(cursorFile);
   if (cursor !== undefined && (cursor.origin !== origin || cursor.format !== format)) {
     throw new GateError('usage', `the cursor is one of the log ${cursor.origin} in the format ${cursor.format}`, { hint: 'Name another cursor file.' });

@@ -19,6 +19,10 @@ import type { RelayLog } from './relay-log.ts';
 import type { Sessions } from './sessions.ts';
 import { addShredRoutes } from './shred-routes.ts';
 
+/** What a reading is of, as it goes on record. */
+const wholeRecord = 'open entries, and what is sealed as it is';
+const openEntries = 'open entries';
+
 const ndjson = { 'content-type': 'application/x-ndjson' };
 
 export type AuditRoutesOptions = {
@@ -54,7 +58,6 @@ export function addAuditRoutes(app: Hono, options: AuditRoutesOptions): void {
   });
 }
 
-/** What holds hashes and signatures only is no reading of the record. */
 function addTreeRoutes(app: Hono, { config, callers, recorder }: AuditRoutesOptions, reads: AuditReads): void {
   const directory = join(config.stateDirectory, 'log');
   const auditor = async (context: Context) => {
@@ -65,7 +68,10 @@ function addTreeRoutes(app: Hono, { config, callers, recorder }: AuditRoutesOpti
   const earlierKeys = createEarlierKeys(recorder, directory);
 
   app.get('/v1/log/checkpoint', async (context) => {
-    await auditor(context);
+    const principal = await auditor(context);
+    // An export begins with it, and so holds that it was made.
+    if (context.req.query('for') === 'export') await reads.record(principal, 'export', openEntries);
+    else await reads.record(principal, 'bundle', wholeRecord);
     // A checkpoint of now, so that whoever exports gets all that there is.
     await recorder.publish();
     const note = await readIfThere(join(directory, checkpointFile));
@@ -77,7 +83,8 @@ function addTreeRoutes(app: Hono, { config, callers, recorder }: AuditRoutesOpti
     const path = context.req.path.slice('/v1/log/tile/'.length);
     const id = parseTilePath(path);
     if (id === undefined) throw new GateError('not-found', 'this is not the path of a tile', { hint: 'It looks like 0/x001/234 or entries/000.p/17.' });
-    if (id.level === 'entries') await reads.record(principal, 'bundle', 'open entries, and what is sealed as it is');
+    // Hashes alone tell nothing.
+    if (id.level === 'entries') await reads.record(principal, 'bundle', wholeRecord);
     const bytes = await readTileAt(directory, id);
     if (bytes === undefined) throw new GateError('not-found', `there is no tile ${path}`);
     // Both kinds never change; but a partial one is of no use to anybody for long.
@@ -104,7 +111,7 @@ function addEntryRoutes(app: Hono, { config, callers, sessions, recorder, isStop
     const from = readNumber(context, 'from', 0, Number.MAX_SAFE_INTEGER);
     const limit = Math.max(1, readNumber(context, 'limit', 1000, entriesLimitMax));
     const isFollowing = context.req.query('follow') === 'true';
-    await reads.record(principal, 'export', 'open entries');
+    await reads.record(principal, 'export', openEntries);
     if (!isFollowing || from > recorder.publisher.published.checkpoint.size) await recorder.publish();
     if (from > recorder.publisher.published.checkpoint.size) {
       throw new GateError('usage', `the record has ${recorder.publisher.published.checkpoint.size} entries, and none from ${from} on`);
@@ -118,7 +125,7 @@ function addEntryRoutes(app: Hono, { config, callers, sessions, recorder, isStop
     reads.checkAuditor(principal);
     const name = context.req.param('id');
     const id = recorder.lastEntry(name) !== undefined ? name : (await sessions.find(principal, name)).id;
-    await reads.record(principal, 'bundle', 'open entries, and what is sealed as it is');
+    await reads.record(principal, 'bundle', wholeRecord);
     return context.body(ReadableStream.from(encode(sealedLines(recorder.sealed(id)))), 200, ndjson);
   });
 }
