@@ -85,9 +85,10 @@ async function start(fixture: RelayFixture, account: string, argv: readonly stri
 }
 
 async function work(fixture: RelayFixture, texts: readonly string[], account = 'engineer'): Promise<string> {
-  const { session, client, port } = await fixture.connect(account);
+  const tunnel = await fixture.connect(account);
+  const { session, port } = tunnel;
   const owner = await fixture.clientFor(account);
-  const pg = await client();
+  const pg = await tunnel.client();
   for (const text of texts) await pg.query(text).catch(() => undefined);
   await pg.end();
   await eventually('the connection is closed', async () => {

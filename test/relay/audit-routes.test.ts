@@ -30,8 +30,9 @@ async function meet(): Promise<void> {
 }
 
 async function work(sql = `select 'a secret'`, isEnded = true): Promise<string> {
-  const { session, client, port } = await fixture.connect('engineer');
-  const pg = await client();
+  const tunnel = await fixture.connect('engineer');
+  const { session, port } = tunnel;
+  const pg = await tunnel.client();
   await pg.query(sql);
   await pg.end();
   const has = async (kind: string) => (await collect(people.engineer.entries(session.id))).some(({ event }) => event.kind === kind);
@@ -111,8 +112,9 @@ describe('the tree', () => {
   test('tiles are those on disk, and full ones may be kept for ever', async () => {
     await work();
     // More than a full tile of leaves.
-    const { client, session, port } = await fixture.connect('engineer');
-    const pg = await client();
+    const tunnel = await fixture.connect('engineer');
+    const { session, port } = tunnel;
+    const pg = await tunnel.client();
     for (let count = 0; count < 130; count++) await pg.query(`select ${count}`);
     await pg.end();
     await port.close();
