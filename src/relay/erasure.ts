@@ -27,6 +27,9 @@ export class Erasure {
    */
   shred(session: string, principal: Principal, reason: string): Promise<ShredState> {
     return this.#log.keys.inTurn(async () => {
+      if (principal.kind !== 'human') {
+        throw new GateError('denied', `only people shred, and ${principal.name} is ${principal.kind === 'agent' ? 'an agent' : 'a workload'}`, { rule: 'two-people' });
+      }
       const file = await this.#find(session);
       if (Object.keys(file.wrapped).length === 0) return { state: 'shredded' };
       const first = this.#standing(file);

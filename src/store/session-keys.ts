@@ -167,8 +167,10 @@ export class SessionKeys implements SealingKeys {
     if (file === undefined) return;
     this.#live.delete(session);
     const wrapped = Object.fromEntries(Object.entries(file.wrapped).filter(([key]) => !classes.some((one) => one === key)));
-    const { shredRequest: _, shredding: _done, ...rest } = file;
-    await this.#save({ ...rest, wrapped, shredded: [...new Set([...file.shredded, ...classes])] });
+    const { shredRequest, shredding: _, ...rest } = file;
+    // Where only one class goes by its time, what one of two has asked for still stands.
+    const isPending = shredRequest !== undefined && Object.keys(wrapped).length > 0;
+    await this.#save({ ...rest, ...(isPending && { shredRequest }), wrapped, shredded: [...new Set([...file.shredded, ...classes])] });
   }
 
   #path(session: string): string {
