@@ -34,9 +34,11 @@ const decisionEvents = [
     count: z.number(),
     expiresAt: z.string(),
     durationSeconds: z.optional(z.number()),
-    statement: z.optional(z.object({ session: z.string(), fingerprint: z.string(), parameterHash: z.string() })),
-    /** The text of that statement. Sealed, with the key of its session; `shape` is not. */
+    statement: z.optional(z.object({ session: z.string() })),
+    /** That statement. Sealed, with the key of its session, as hashes can be searched for; `shape` is not. */
     sql: z.optional(z.string()),
+    fingerprint: z.optional(z.string()),
+    parameterHash: z.optional(z.string()),
     shape: z.optional(z.string()),
   }),
   z.object({
@@ -203,7 +205,10 @@ export const Event = z.discriminatedUnion('kind', [
     /** Command tags, one per statement of the text; at most `namesMax` of them. */
     tags: z.array(z.string()),
     rows: z.number(),
-    /** SHA-256 of the DataRow and CopyData messages that the client got, in hex; absent where there were none. */
+    /**
+     * Of the SHA-256 of the DataRow and CopyData messages that the client got: its HMAC-SHA-256 under the session's data key
+     * of results, in hex, as a hash of few bytes can be searched for. Absent where there were none.
+     */
     digest: z.optional(z.string()),
     /** Bytes of result (DataRow and CopyData out) and of input (CopyData in). */
     bytesOut: z.number(),

@@ -1,5 +1,5 @@
 /** What of an event is for few eyes, and how it is sealed: taken out of the entry, encrypted with AES-256-GCM (NIST SP 800-38D). Pure. */
-import { createCipheriv, createDecipheriv, hash } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto';
 import { GateError } from '../errors/errors.ts';
 import { Event, namesMax, type AuditEntry, type Sealed } from './entry.ts';
 
@@ -21,7 +21,7 @@ export type SplitEvent = {
 const sealedFields: { readonly [kind: string]: readonly string[] } = {
   statement: ['sql', 'sent', 'parameters'],
   hold: ['sql', 'parameters'],
-  request: ['sql'],
+  request: ['sql', 'fingerprint', 'parameterHash'],
   result: ['rows'],
 };
 const cutFields = ['tags', 'masked', 'tables', 'columns'];
@@ -46,6 +46,11 @@ function move(name: string, from: Record<string, unknown>, to: Record<string, un
   if (from[name] === undefined) return;
   to[name] = from[name];
   delete from[name];
+}
+
+/** The digest of rows as it stands in the record. `key` is the session's data key of results. */
+export function keyedDigest(digest: string, key: Buffer): string {
+  return createHmac('sha256', key).update(digest, 'hex').digest('hex');
 }
 
 /** Undoes `splitEvent`; without the sealed fields, the shape stands in place of a text and a note in place of a reason. */

@@ -1,4 +1,5 @@
 /** gate relay: the service in the foreground, and the check of its configuration. */
+import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 
 /** What this command needs of the program that it is part of. */
@@ -6,6 +7,7 @@ export type RelayContext = {
   readonly io: {
     readonly json: boolean;
     writeJson(value: unknown): Promise<void>;
+    write(text: string): Promise<void>;
     say(line: string): void;
     warn(line: string): void;
   };
@@ -28,6 +30,15 @@ export function relayCommand(context: RelayContext): Command {
     new Command('check')
       .summary('validate relay.yaml and the policy, and stop')
       .action((_: unknown, command: Command) => runCheck(context, command.optsWithGlobals<Flags>().config)),
+  );
+  relay.addCommand(
+    new Command('rotate-key')
+      .summary('give the record another signing key, while the relay is stopped')
+      .description(
+        'Announces the new key by an entry under the old one, has both keys sign one checkpoint, and puts the new one in place. ' +
+          'Tell witnesses the new verifier key, which is printed.',
+      )
+      .action((_: unknown, command: Command) => runRotateKey(context, command.optsWithGlobals<Flags>().config)),
   );
   return relay;
 }
@@ -70,6 +81,25 @@ export async function runCheck(context: RelayContext, file: string): Promise<voi
   if (context.io.json) return context.io.writeJson(summary);
   for (const warning of warnings) context.io.warn(warning);
   context.io.say(`${file} is valid: ${targets.size} targets, issuer ${issuer.url}, policy ${policy.digest.slice(0, 12)}.`);
+}
+
+/** The state directory is locked meanwhile, so a relay that runs makes this fail. */
+export async function runRotateKey(context: RelayContext, file: string): Promise<void> {
+  const [{ loadRelayConfig }, { openStateDirectory }, { rotateKey }] = await Promise.all([
+    import('./config.ts'),
+    import('../store/state-directory.ts'),
+    import('../store/rotate-key.ts'),
+  ]);
+  const { stateDirectory, record } = await loadRelayConfig(file);
+  const state = await openStateDirectory(stateDirectory);
+  try {
+    const rotation = await rotateKey(join(stateDirectory, 'log'), record);
+    if (context.io.json) return await context.io.writeJson(rotation);
+    context.io.say(`Checkpoints are signed with a new key from entry ${rotation.size} on. Its verifier key:`);
+    await context.io.write(`${rotation.to}\n`);
+  } finally {
+    await state.close();
+  }
 }
 
 function parseLevel(text: string): string {

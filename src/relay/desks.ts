@@ -3,6 +3,7 @@ import { GateError } from '../errors/errors.ts';
 import type { Notifier } from '../grant/request.ts';
 import type { TokenVerifier } from '../oidc/verify.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { ColumnSeal } from '../store/column-seal.ts';
 import type { Database } from '../store/database.ts';
 import { SqliteGrantStore } from '../store/grants.ts';
 import type { Log } from '../store/log.ts';
@@ -30,6 +31,7 @@ export type DesksOptions = {
   readonly config: RelayConfig;
   readonly policy: () => Policy;
   readonly database: Database;
+  readonly columns: ColumnSeal;
   readonly recorder: Log;
   readonly verifier: TokenVerifier;
   readonly notifier: Notifier;
@@ -39,9 +41,9 @@ export type DesksOptions = {
 
 /** Takes up the requests and sessions that the state holds. */
 export async function openDesks(options: DesksOptions): Promise<Desks> {
-  const { config, policy, database, recorder, verifier, notifier, services, relayVersion } = options;
+  const { config, policy, database, columns, recorder, verifier, notifier, services, relayVersion } = options;
   const { log } = services;
-  const stores = { grants: new SqliteGrantStore(database), requests: new SqliteRequestStore(database) };
+  const stores = { grants: new SqliteGrantStore(database), requests: new SqliteRequestStore(database, columns) };
   const people = new SqlitePrincipalStore(database);
   const requests = await Requests.load({ store: stores.requests, people, recorder, policy, notifier, log });
   const sessions = await Sessions.load({
@@ -52,7 +54,7 @@ export async function openDesks(options: DesksOptions): Promise<Desks> {
     relayVersion,
   });
   return {
-    callers: new Callers({ verifier, people, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
+    callers: new Callers({ verifier, people, recorder, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
     requests,
     reader: new RequestReader({ store: stores.requests, policy }),
     sessions,

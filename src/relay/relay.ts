@@ -4,7 +4,7 @@ import { version } from '../../package.json';
 import { TokenVerifier } from '../oidc/verify.ts';
 import type { Policy } from '../policy/policy.ts';
 import { openDatabase } from '../store/database.ts';
-import { openLog } from '../store/log.ts';
+import { loadLogSecrets } from '../store/log-secrets.ts';
 import { Outbox } from '../store/outbox.ts';
 import { keepPolicy } from '../store/policy-files.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
@@ -17,6 +17,7 @@ import { loadMaskKey } from './mask-key.ts';
 import { MaskPlans } from './mask-plans.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
+import { openRecord } from './open-record.ts';
 import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
@@ -43,15 +44,17 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     closers.push(() => state.close());
     const database = await openDatabase(state);
     closers.push(() => database.destroy());
+    const secrets = await loadLogSecrets(join(state.path, 'log'), undefined, config.record);
     const notifications = await Notifications.start({
       sinks: config.notifications,
-      outbox: new Outbox(database),
+      outbox: new Outbox(database, secrets.columns),
       log,
       relayVersion: version,
     });
     closers.push(() => notifications.stop());
-    const recorder = await openLog(join(state.path, 'log'));
-    closers.push(() => recorder.close());
+    const record = await openRecord(state.path, secrets, config.record, log);
+    closers.push(() => record.close());
+    const { recorder } = record;
     await finishShredding(recorder);
     const keep = (one: Policy) => keepPolicy(join(state.path, 'policies'), one);
     const parser = await StatementParser.load(parserWorker);
@@ -70,7 +73,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
       maskKey: await loadMaskKey(state.path),
       log,
     };
-    const desks = await openDesks({ config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
+    const desks = await openDesks({ columns: secrets.columns, config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
     const shared = { ...desks, services, config, log, isStopping: () => isStopping };
     const app = createRoutes({ ...shared, verifier, policies, recorder, version });

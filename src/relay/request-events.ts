@@ -22,11 +22,9 @@ export function requestEvent(request: AccessRequest): EventOf<'request'> {
     expiresAt: expiresAt.toISOString(),
     ...(durationSeconds !== undefined && { durationSeconds }),
     ...(statement !== undefined && {
-      statement: {
-        session: statement.session,
-        fingerprint: statement.fingerprint,
-        parameterHash: statement.parameterHash,
-      },
+      statement: { session: statement.session },
+      fingerprint: statement.fingerprint,
+      parameterHash: statement.parameterHash,
       sql: statement.sql,
       shape: shapeOf(statement.sql),
     }),

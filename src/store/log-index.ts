@@ -40,7 +40,7 @@ export function advanceTip(tip: Tip, event: Event, hash: string): Tip {
   return {
     seq: tip.seq + 1,
     hash,
-    isClosed: tip.isClosed || event.kind === 'session.close',
+    isClosed: event.kind === 'relay.start' ? false : tip.isClosed || event.kind === 'session.close' || event.kind === 'relay.stop',
     lastLeaf: tip.lastLeaf,
     connections: tip.connections + (event.kind === 'connection.open' ? 1 : 0),
     statements: tip.statements + (isStatement ? 1 : 0),

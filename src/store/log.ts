@@ -1,11 +1,12 @@
 /** The log of all that sessions do: append only, one writer, grouped commits, acknowledged when durable. */
 import { randomBytes } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { formatVerifierKey } from '../audit/checkpoint.ts';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
 import type { Recorder } from '../audit/recorder.ts';
-import { describeSealed, formatEntry, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
+import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
 import { Batch, type Framed } from './log-batch.ts';
@@ -39,6 +40,8 @@ export type LogOptions = {
   readonly pendingBytesMax?: number;
   readonly retryMs?: number;
   readonly probeMs?: number;
+  /** Free space below which `checkSpace` fails. */
+  readonly reserveBytes?: number;
   readonly files?: LogFiles;
   /** The clock that entries are stamped with. */
   readonly now?: () => Date;
@@ -71,6 +74,10 @@ export interface Log extends Recorder {
   lastNumbers(session: string): LastNumbers;
   /** The sessions without a `session.close`, oldest first. */
   openSessions(): string[];
+  /** For what begins something new: fails with `record-unavailable` when the disk has less than its reserve left. */
+  checkSpace(): Promise<void>;
+  /** How the relay before this one ended. */
+  readonly after: 'nothing' | 'stop' | 'crash';
   /** Writes what waits, then lets go of the files. Later calls of `record` are rejected. */
   close(): Promise<void>;
 }
@@ -117,7 +124,9 @@ class FileLog implements Log {
   readonly keys: SessionKeys;
   readonly publisher: Publisher;
   readonly verifierKey: string;
+  readonly after: Log['after'];
   readonly #directory: string;
+  readonly #reserveBytes: number;
   readonly #sessions: LoadedLog['sessions'];
   readonly #tree: TreeFiles;
   readonly #writer: SegmentWriter;
@@ -135,6 +144,9 @@ class FileLog implements Log {
 
   constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys; verifierKey: string }, options: LogOptions) {
     this.#directory = directory;
+    this.#reserveBytes = options.reserveBytes ?? 0;
+    const beside = loaded.sessions.get(decisionsChain)?.durable;
+    this.after = beside === undefined ? 'nothing' : beside.isClosed ? 'stop' : 'crash';
     this.#sessions = loaded.sessions;
     this.#tree = loaded.tree;
     this.keys = loaded.keys;
@@ -211,13 +223,20 @@ class FileLog implements Log {
 
   #frame(envelope: Omit<AuditEntry, 'event' | 'sealed'>, event: Event): Framed {
     const { session, seq } = envelope;
-    const { open, closed } = splitEvent(event);
+    const { open, closed } = splitEvent(this.#withKeyedDigest(session, event));
     if (closed === undefined) return { entry: frameEntry(formatEntry(envelope, open, undefined)) };
     const owner = sealingSession({ session, event });
     const key = this.keys.keyOf(owner, closed.key);
     if (key === undefined) throw unavailable(`the data keys of ${owner === decisionsChain ? 'the relay' : `session ${owner}`} are gone`);
     const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, randomBytes(nonceBytes));
     return { sealed: frameSealed(session, bytes), entry: frameEntry(formatEntry(envelope, open, describeSealed(bytes, closed.key))) };
+  }
+
+  #withKeyedDigest(session: string, event: Event): Event {
+    if (event.kind !== 'outcome' || event.digest === undefined) return event;
+    const key = this.keys.keyOf(session, 'results');
+    if (key === undefined) throw unavailable(`the data keys of session ${session} are gone`);
+    return { ...event, digest: keyedDigest(event.digest, key) };
   }
 
   counts(session: string): SessionCounts {
@@ -258,6 +277,16 @@ class FileLog implements Log {
   onCommitted(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  async checkSpace(): Promise<void> {
+    if (this.#reserveBytes === 0) return;
+    const { bavail, bsize } = await statfs(this.#directory);
+    const free = bavail * bsize;
+    if (free >= this.#reserveBytes) return;
+    throw new GateError('record-unavailable', `the disk of the record has ${Math.floor(free / 2 ** 20)} MiB left, and its reserve is ${Math.floor(this.#reserveBytes / 2 ** 20)} MiB`, {
+      hint: 'Sessions that are open go on. Whoever runs the relay has to make room.',
+    });
   }
 
   publish(): Promise<string> {
@@ -346,7 +375,7 @@ class FileLog implements Log {
 
 /** Also where nothing is sealed yet: without keys there is no session. */
 function needsKey({ kind }: Event): boolean {
-  return kind === 'session.open' || kind === 'statement' || kind === 'hold' || kind === 'request' || kind === 'result';
+  return kind === 'session.open' || kind === 'statement' || kind === 'outcome' || kind === 'hold' || kind === 'request' || kind === 'result';
 }
 
 function lostTree(): GateError {

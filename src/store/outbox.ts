@@ -1,5 +1,6 @@
 /** The outbox in SQLite: what is still to be delivered to whom, in order, and what became of the rest. */
 import type { Selectable, Transaction } from 'kysely';
+import type { ColumnSeal } from './column-seal.ts';
 import type { Database, Tables } from './database.ts';
 
 /** Rows of one sink, delivered and failed ones included. */
@@ -32,10 +33,12 @@ export type OutboxCount = {
 
 export class Outbox {
   readonly #database: Database;
+  readonly #seal: ColumnSeal;
   readonly #rowsPerSinkMax: number;
 
-  constructor(database: Database, rowsPerSinkMax = outboxRowsPerSinkMax) {
+  constructor(database: Database, seal: ColumnSeal, rowsPerSinkMax = outboxRowsPerSinkMax) {
     this.#database = database;
+    this.#seal = seal;
     this.#rowsPerSinkMax = rowsPerSinkMax;
   }
 
@@ -54,7 +57,7 @@ export class Outbox {
           continue;
         }
         const start = { created_at: now, due_at: now, state: 'waiting', attempts: 0, refusals: 0 } as const;
-        await transaction.insertInto('outbox').values({ ...message, ...start }).execute();
+        await transaction.insertInto('outbox').values({ ...message, body: this.#seal.seal(message.body, rowOf(message)), ...start }).execute();
       }
       return left;
     });
@@ -85,7 +88,7 @@ export class Outbox {
       .orderBy('number')
       .limit(1)
       .executeTakeFirst();
-    return row && toWaiting(row);
+    return row && toWaiting({ ...row, body: this.#seal.open(row.body, rowOf(row)) });
   }
 
   /** The receiver has it. The body goes: it has said what it had to say, and holds SQL. */
@@ -119,6 +122,13 @@ export class Outbox {
     return Number((await query.executeTakeFirst()).numUpdatedRows);
   }
 
+  /** Takes the bodies of what was said about these requests away. What still waits goes out first. */
+  async erase(requests: readonly string[]): Promise<void> {
+    for (const request of requests) {
+      await this.#database.updateTable('outbox').set({ body: '' }).where('request', '=', request).where('state', '<>', 'waiting').execute();
+    }
+  }
+
   async counts(): Promise<OutboxCount[]> {
     const rows = await this.#database
       .selectFrom('outbox')
@@ -127,6 +137,10 @@ export class Outbox {
       .execute();
     return rows.map(({ sink, state, count, oldest }) => ({ sink, state, count, oldest: new Date(oldest) }));
   }
+}
+
+function rowOf({ delivery, sink }: Pick<OutboxMessage, 'delivery' | 'sink'>): string {
+  return `outbox/${sink}/${delivery}`;
 }
 
 function toWaiting(row: Selectable<Tables['outbox']>): Waiting {

@@ -2,20 +2,23 @@
 import type { Selectable, Transaction } from 'kysely';
 import type { AccessRequest, Approval, HeldStatement, StatementApproval, StatementKey } from '../grant/request.ts';
 import type { RequestFilter, RequestStore } from '../grant/request-store.ts';
+import type { ColumnSeal } from './column-seal.ts';
 import type { Database, Tables } from './database.ts';
 import { grantRow, startsWith } from './grants.ts';
 import { StoredPrincipal, StoredRule, StoredStatement } from './request-tables.ts';
 
 export class SqliteRequestStore implements RequestStore {
   readonly #database: Database;
+  readonly #seal: ColumnSeal;
 
-  constructor(database: Database) {
+  constructor(database: Database, seal: ColumnSeal) {
     this.#database = database;
+    this.#seal = seal;
   }
 
   async saveRequest(request: AccessRequest): Promise<void> {
     await this.#database.transaction().execute(async (transaction) => {
-      await transaction.insertInto('requests').values(requestRow(request)).execute();
+      await transaction.insertInto('requests').values(requestRow(request, this.#seal)).execute();
       await saveVotes(transaction, request, 0);
     });
   }
@@ -47,11 +50,11 @@ export class SqliteRequestStore implements RequestStore {
   ): Promise<boolean> {
     const { approval, grant } = outcome;
     return this.#database.transaction().execute(async (transaction) => {
-      const { state, end_reason, expires_at, grant_id } = requestRow(after);
+      const changed = { state: after.state, end_reason: after.endReason ?? null, expires_at: after.expiresAt.toISOString(), grant_id: after.grant ?? null };
       const votes = transaction.selectFrom('votes').where('request_id', '=', before.id).select((select) => select.fn.countAll<number>().as('count'));
       const { numUpdatedRows } = await transaction
         .updateTable('requests')
-        .set({ state, end_reason, expires_at, grant_id })
+        .set(changed)
         .where('id', '=', before.id)
         .where('state', '=', before.state)
         .where(votes, '=', before.votes.length)
@@ -62,6 +65,16 @@ export class SqliteRequestStore implements RequestStore {
       if (grant !== undefined) await transaction.insertInto('grants').values(grantRow(grant)).execute();
       return true;
     });
+  }
+
+  /** Takes the texts and parameters of held statements away, as if nobody had ever seen them. */
+  async eraseStatements(ids: readonly string[]): Promise<void> {
+    for (const request of (await Promise.all(ids.map((id) => this.loadRequest(id)))).flatMap((one) => one ?? [])) {
+      if (request.statement === undefined) continue;
+      const erased: HeldStatement = { ...request.statement, sql: '(shredded)', parameters: [] };
+      const statement = this.#seal.seal(JSON.stringify(erased), `requests/${request.id}`);
+      await this.#database.updateTable('requests').set({ statement }).where('id', '=', request.id).execute();
+    }
   }
 
   async loadApproval(request: string): Promise<StatementApproval | undefined> {
@@ -126,7 +139,7 @@ export class SqliteRequestStore implements RequestStore {
     }
     const byRequest = new Map<string, VoteRow[]>(rows.map(({ id }) => [id, []]));
     for (const vote of votes) byRequest.get(vote.request_id)?.push(vote);
-    return rows.map((row) => toRequest(row, byRequest.get(row.id) ?? []));
+    return rows.map((row) => toRequest(row, byRequest.get(row.id) ?? [], this.#seal));
   }
 }
 
@@ -142,7 +155,7 @@ async function saveVotes(transaction: Transaction<Tables>, { id, votes }: Access
   }
 }
 
-function requestRow(request: AccessRequest): RequestRow {
+function requestRow(request: AccessRequest, seal: ColumnSeal): RequestRow {
   const { requester, statement } = request;
   return {
     id: request.id,
@@ -162,11 +175,11 @@ function requestRow(request: AccessRequest): RequestRow {
     end_reason: request.endReason ?? null,
     duration_seconds: request.durationSeconds ?? null,
     grant_id: request.grant ?? null,
-    statement: statement === undefined ? null : JSON.stringify(statement),
+    statement: statement === undefined ? null : seal.seal(JSON.stringify(statement), `requests/${request.id}`),
   };
 }
 
-function toRequest(row: RequestRow, votes: readonly VoteRow[]): AccessRequest {
+function toRequest(row: RequestRow, votes: readonly VoteRow[], seal: ColumnSeal): AccessRequest {
   return {
     id: row.id,
     kind: row.kind,
@@ -184,7 +197,7 @@ function toRequest(row: RequestRow, votes: readonly VoteRow[]): AccessRequest {
     ...(row.end_reason !== null && { endReason: row.end_reason }),
     ...(row.duration_seconds !== null && { durationSeconds: row.duration_seconds }),
     ...(row.grant_id !== null && { grant: row.grant_id }),
-    ...(row.statement !== null && { statement: StoredStatement.parse(JSON.parse(row.statement)) satisfies HeldStatement }),
+    ...(row.statement !== null && { statement: StoredStatement.parse(JSON.parse(seal.open(row.statement, `requests/${row.id}`))) satisfies HeldStatement }),
   };
 }
 

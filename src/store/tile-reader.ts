@@ -1,8 +1,7 @@
-/** Reads the published tree from its files: tiles as they were at any checkpoint, the entries in them, and proofs. */
+/** Reads the published tree from its files: tiles as they were at any checkpoint, and the entries in them. */
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { decodeBundle, encodeBundle, hashBytes, tileHeight, tilePath, tileWidth, type TileId } from '../audit/tiles.ts';
-import { inclusionProof, TreeEdge, type Hash } from '../audit/tree.ts';
+import { decodeBundle, encodeBundle, hashBytes, tilePath, tileWidth, type TileId } from '../audit/tiles.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 
 /** A path of tlog-tiles below `tile/`: the level, groups of three digits, and the width of a partial one. */
@@ -69,36 +68,6 @@ export async function* readPublished(directory: string, from: number, to: number
       if (first + place >= from) yield { index: first + place, body };
     }
   }
-}
-
-/** The path from a leaf to the root of the first `size` leaves. */
-export async function readProof(directory: string, index: number, size: number): Promise<Hash[]> {
-  const wanted = new Map<string, TileId>();
-  const tiles = new Map<string, Buffer>();
-  // The first pass only says which tiles it takes.
-  inclusionProof(index, size, (level, at) => {
-    const id = tileOf(level, at, size);
-    wanted.set(tilePath(id), id);
-    return Buffer.alloc(hashBytes);
-  });
-  for (const [path, id] of wanted) tiles.set(path, await readTile(directory, id));
-  return inclusionProof(index, size, (level, at) => {
-    const id = tileOf(level, at, size);
-    const span = 2 ** (level % tileHeight);
-    const from = at * span - id.index * tileWidth;
-    const hashes = tiles.get(tilePath(id)) ?? Buffer.alloc(0);
-    const edge = new TreeEdge();
-    for (let place = from; place < from + span; place++) edge.append(hashes.subarray(place * hashBytes, (place + 1) * hashBytes));
-    return edge.root;
-  });
-}
-
-/** The tile that a complete subtree can be made from. */
-function tileOf(level: number, index: number, size: number): TileId {
-  const tileLevel = Math.floor(level / tileHeight);
-  const nodes = Math.floor(size / 2 ** (tileLevel * tileHeight));
-  const at = Math.floor((index * 2 ** (level % tileHeight)) / tileWidth);
-  return { level: tileLevel, index: at, width: Math.min(tileWidth, nodes - at * tileWidth) };
 }
 
 async function readTile(directory: string, id: TileId): Promise<Buffer> {

@@ -5,8 +5,8 @@ import { formatCheckpoint, isSignedBy, parseCheckpoint, parseNote, signNote, typ
 import { checkpointFile, decodeBundle, decodeTile, encodeBundle, tileHeight, tilePath, tilesOf, tileWidth, type TileId } from '../audit/tiles.ts';
 import { leafHash, TreeEdge, type Hash } from '../audit/tree.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
-import { readProof } from './tile-reader.ts';
 import { makeDurableDirectory, replaceFile, type LogFiles } from './log-files.ts';
+import { proveInclusion } from './tree-reader.ts';
 
 /** A tile or a bundle that fills up. */
 type Filling = { index: number; readonly items: Buffer[] };
@@ -124,7 +124,7 @@ export class TreeFiles {
     // Between two publications the files are those of the newest checkpoint, and no others.
     const proving = this.#publishing.then(async () => {
       const { note, checkpoint } = this.#published;
-      return { note, proof: await readProof(this.#options.directory, index, checkpoint.size) };
+      return { note, proof: await proveInclusion(this.#options.directory, index, checkpoint.size) };
     });
     this.#publishing = proving.catch(() => undefined);
     return proving;

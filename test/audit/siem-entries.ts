@@ -38,7 +38,7 @@ export const eventsByKind: { readonly [K in Event['kind']]: readonly EventOf<K>[
     },
     {
       kind: 'request', request: 'rq_2', of: 'statement', who: people.erin, ...access, rule: 'hold writes', by: ['group:dba'], count: 1, expiresAt: until,
-      statement: { session: 'se_7f3a', fingerprint: 'f1'.repeat(8), parameterHash: 'b2'.repeat(32) }, sql: `update orders set paid = '${canary}'`, shape: 'update orders set paid = ?',
+      statement: { session: 'se_7f3a' }, fingerprint: 'f1'.repeat(8), parameterHash: 'b2'.repeat(32), sql: `update orders set paid = '${canary}'`, shape: 'update orders set paid = ?',
     },
   ],
   vote: [

@@ -1,4 +1,5 @@
 /** What the tests of doctor share: gate doctor in this process or in one of its own, and servers to come upon. */
+import { ColumnSeal } from '../../src/store/column-seal.ts';
 import { spawn } from 'node:child_process';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -198,7 +199,7 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const services = { parser, cancelKeys: new CancelKeys(), catalogOf: (target: Target) => catalogs.of(target), ...masks, log };
   const notifier = { notify: () => Promise.resolve() };
   const policy = () => policies.current;
-  const desks = await openDesks({ config, policy, database, recorder, verifier, notifier, services, relayVersion: '0' });
+  const desks = await openDesks({ config, policy, database, columns: new ColumnSeal(Buffer.alloc(32)), recorder, verifier, notifier, services, relayVersion: '0' });
   const shared = { ...desks, services, config, log, isStopping };
   const server = await startServer({ ...shared, app: createRoutes({ ...shared, verifier, policies, recorder, version: '0' }) });
   return {

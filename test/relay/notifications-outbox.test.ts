@@ -1,3 +1,4 @@
+import { ColumnSeal } from '../../src/store/column-seal.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -5,6 +6,7 @@ import { loadRelayConfig } from '../../src/relay/config.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { startRelay } from '../../src/relay/relay.ts';
 import { openDatabase } from '../../src/store/database.ts';
+import { loadLogSecrets } from '../../src/store/log-secrets.ts';
 import { Outbox } from '../../src/store/outbox.ts';
 import { openStateDirectory } from '../../src/store/state-directory.ts';
 import { temporaryDirectory } from '../store/temporary-directory.ts';
@@ -62,7 +64,7 @@ describe('the outbox', () => {
         await super.delivered(...input);
       }
     }
-    const notifications = await stage.start([webhook(receiver.url)], { outbox: new FaultyOutbox(database) });
+    const notifications = await stage.start([webhook(receiver.url)], { outbox: new FaultyOutbox(database, new ColumnSeal(Buffer.alloc(32))) });
     await notifications.notify(notice('r1'));
     await eventually('it is delivered', async () => (await sinkOf(notifications))?.delivered === 1);
     expect(receiver.received).toHaveLength(3);
@@ -132,7 +134,8 @@ notifications:
   const state = await openStateDirectory(join(directory, 'state'));
   const database = await openDatabase(state);
   const left = ['d1', 'd2'].map((delivery) => ({ delivery, sink: 'hook', event: 'created', request: 'r1', body: '{}' }));
-  await new Outbox(database).add(left, new Date());
+  const { columns } = await loadLogSecrets(join(directory, 'state', 'log'));
+  await new Outbox(database, columns).add(left, new Date());
   await database.destroy();
   await state.close();
 
@@ -143,7 +146,7 @@ notifications:
   await stopped;
   const stateAfter = await openStateDirectory(join(directory, 'state'));
   const databaseAfter = await openDatabase(stateAfter);
-  expect((await new Outbox(databaseAfter).counts()).map(({ state: name, count }) => [name, count])).toEqual([['delivered', 2]]);
+  expect((await new Outbox(databaseAfter, new ColumnSeal(Buffer.alloc(32))).counts()).map(({ state: name, count }) => [name, count])).toEqual([['delivered', 2]]);
   await databaseAfter.destroy();
   await stateAfter.close();
   expect(receiver.received.map(({ headers }) => headers['gate-delivery'])).toEqual(['d1', 'd2']);

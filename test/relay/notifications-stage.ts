@@ -1,4 +1,5 @@
 /** A notifier on a state directory of its own, started again and again as a relay does, with waits that tests can bear. */
+import { ColumnSeal } from '../../src/store/column-seal.ts';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import type { NotificationBody } from '../../src/api/notification.ts';
@@ -35,7 +36,7 @@ export async function openStage(rowsPerSinkMax?: number) {
       ends.push(() => state.close());
       const database = await openDatabase(state);
       ends.push(() => database.destroy());
-      const outbox = new Outbox(database, rowsPerSinkMax);
+      const outbox = new Outbox(database, new ColumnSeal(Buffer.alloc(32)), rowsPerSinkMax);
       const notifications = await Notifications.start({ sinks, outbox, log, relayVersion: '1.2.3', timing: quick, ...options });
       ends.push(() => notifications.stop());
       return notifications;

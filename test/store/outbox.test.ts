@@ -1,3 +1,4 @@
+import { ColumnSeal } from '../../src/store/column-seal.ts';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openDatabase } from '../../src/store/database.ts';
 import { Outbox, outboxRowsPerSinkMax, type OutboxMessage, type Waiting } from '../../src/store/outbox.ts';
@@ -20,7 +21,7 @@ describe.each(availableEngines())('the outbox on SQLite (%s)', (engine) => {
       await database.destroy();
       await state.close();
     });
-    return new Outbox(database, rowsPerSinkMax);
+    return new Outbox(database, new ColumnSeal(Buffer.alloc(32)), rowsPerSinkMax);
   }
   const head = async (outbox: Outbox, sink = 'one') => (await outbox.next(sink)) as Waiting;
 

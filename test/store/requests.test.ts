@@ -1,3 +1,4 @@
+import { ColumnSeal } from '../../src/store/column-seal.ts';
 import { onTestFinished } from 'vitest';
 import { openDatabase } from '../../src/store/database.ts';
 import { SqliteGrantStore } from '../../src/store/grants.ts';
@@ -22,7 +23,7 @@ async function open(engine: SqliteEngine) {
 for (const engine of availableEngines()) {
   requestStoreContract(`on SQLite (${engine})`, async () => {
     const database = await open(engine);
-    return { store: new SqliteRequestStore(database), grants: new SqliteGrantStore(database) };
+    return { store: new SqliteRequestStore(database, new ColumnSeal(Buffer.alloc(32))), grants: new SqliteGrantStore(database) };
   });
   principalStoreContract(`on SQLite (${engine})`, async () => new SqlitePrincipalStore(await open(engine)));
 }
