@@ -11,6 +11,7 @@ import { leafHash, rootFromInclusion } from '../../src/audit/tree.ts';
 import type { RelayClient } from '../../src/client/relay-client.ts';
 import { checkReceipt } from '../../src/client/receipts.ts';
 import { openLog } from '../../src/store/log.ts';
+import { Erasure } from '../../src/relay/erasure.ts';
 import { startRetention } from '../../src/relay/retention.ts';
 import { eventually, fixturePolicy, startRelayFixture, type RelayFixture } from './fixture.ts';
 
@@ -295,11 +296,15 @@ test('retention passes over what is held and what is open, and shreds by class',
       const files = await Promise.all(['s_open', 's_held', 's_old'].map((id) => log.keys.load(id)));
       return files.map((file) => file?.shredded);
     };
+    await expect(new Erasure(log).shred('s_old', { ...who, kind: 'agent' }, 'x')).rejects.toMatchObject({ code: 'denied', rule: 'two-people' });
+    await new Erasure(log).shred('s_old', who, 'x');
     expect(await retentionAfter(6)).toEqual([[], [], []]);
     expect(await retentionAfter(8)).toEqual([[], [], ['results']]);
+    expect(await log.keys.load('s_old')).toMatchObject({ shredRequest: { reason: 'x' } });
     expect(await retentionAfter(31)).toEqual([[], [], ['results', 'content']]);
     const entries: AuditEntry[] = await collect(log.entries(decisionsChain));
     expect(entries.map(({ event }) => event)).toEqual([
+      { kind: 'shred.request', session: 's_old', by: who, reason: 'x' },
       { kind: 'key.shred', session: 's_old', classes: ['results'], by: [], reason: 'retention of 7 days' },
       { kind: 'key.shred', session: 's_old', classes: ['content'], by: [], reason: 'retention of 30 days' },
     ]);
