@@ -20,6 +20,8 @@ export const RelayInfo = z.object({
   /** RFC 8707 `resource` to ask for, where the issuer needs it to mint tokens for the relay. */
   resource: z.optional(z.string()),
   scopes: z.array(z.string()),
+  /** The key that its record is verified with (C2SP signed-note); its name is that of the log. */
+  logKey: z.optional(z.string()),
 });
 export type RelayInfo = z.infer<typeof RelayInfo>;
 

@@ -9,6 +9,7 @@ import { configCommand } from './commands/config.ts';
 import { connectCommand } from './commands/connect.ts';
 import { denyCommand } from './commands/deny.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { evidenceCommand } from './commands/evidence.ts';
 import { execCommand } from './commands/exec.ts';
 import { grantsCommand } from './commands/grants.ts';
 import { loginCommand } from './commands/login.ts';
@@ -76,6 +77,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     grantsCommand,
     sessionsCommand,
     auditCommand,
+    evidenceCommand,
     policyCommand,
     doctorCommand,
     configCommand,

@@ -80,7 +80,7 @@ async function createCa(directory: string, now: Date): Promise<Ca> {
     notBefore: new Date(now.getTime() - slackMs),
     notAfter: new Date(now.getTime() + caDays * dayMs),
   });
-  await writePrivateFile(keyFileIn(directory), privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
+  await writePrivateFile(keyFileIn(directory), privateKey.export({ type: 'pkcs8', format: 'pem' }));
   await writePrivateFile(caFileIn(directory), cert);
   return ca;
 }

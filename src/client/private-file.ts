@@ -17,7 +17,7 @@ export async function makePrivateDirectory(directory: string): Promise<void> {
  * Replaces `path` with `text`. When the promise resolves the text is on disk (fsync of file and directory); when it
  * rejects the old file stands as it was.
  */
-export async function writePrivateFile(path: string, text: string): Promise<void> {
+export async function writePrivateFile(path: string, text: string | Uint8Array): Promise<void> {
   await makePrivateDirectory(dirname(path));
   const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {

@@ -27,16 +27,17 @@ import {
 } from '../api/request-api.ts';
 import { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
+import { createAuditCalls, type AuditCalls } from './audit-calls.ts';
 import { createAccessTokens, type AccessTokens } from './access-token.ts';
 import { requireRelay, type ClientConfig } from './config.ts';
 import { createCredentialStore } from './credentials.ts';
-import { requestJson, requestLines, requestText, type RelayRequest } from './relay-http.ts';
+import { requestBytes, requestJson, requestLines, requestText, type RelayRequest } from './relay-http.ts';
 
 /**
  * Every call fails with the relay's own error, with `login-required`, or with `relay-unreachable`; a call that the
  * relay turns down for its token is repeated once with a renewed one.
  */
-export interface RelayClient {
+export interface RelayClient extends AuditCalls {
   /** Without a trailing slash. */
   readonly url: string;
   /** Public: needs no login. */
@@ -115,6 +116,11 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     whoAmI: () => get('/v1/whoami', WhoAmI),
     targets: async () => (await get('/v1/targets', TargetList)).targets,
     ...createRequestCalls(ask, get),
+    ...createAuditCalls({
+      json: ask,
+      bytes: (call, bytesMax) => withToken(tokens, (token) => requestBytes({ relay, token, ...call }, bytesMax)),
+      lines: (call, schema) => readLines(tokens, { relay, ...call }, schema),
+    }),
     createSession: (body) => ask({ method: 'POST', path: '/v1/sessions', body }, SessionInfo),
     async endSession(id, timeoutMs) {
       const call = { relay, method: 'POST', path: `${sessionPath(id)}/end`, ...(timeoutMs !== undefined && { timeoutMs }) } as const;
@@ -125,8 +131,8 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
       return (await get(`/v1/sessions${search}`, SessionList)).sessions;
     },
     session: (id) => get(sessionPath(id), SessionSummary),
-    entries: (id) => readEntries(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }),
-    decisions: () => readEntries(tokens, { relay, method: 'GET', path: '/v1/decisions' }),
+    entries: (id) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }, AuditEntry),
+    decisions: () => readLines(tokens, { relay, method: 'GET', path: '/v1/decisions' }, AuditEntry),
     explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
     masking: (target) => ask({ method: 'GET', path: `/v1/targets/${encodeURIComponent(target)}/masking`, timeoutMs: 40_000 }, MaskingInfo),
     accessToken: () => tokens.current(),
@@ -215,13 +221,13 @@ async function withToken<T>(tokens: AccessTokens, call: (token: string) => Promi
 }
 
 /** A stream is refused, if at all, before its first line: only then is it asked for again. */
-async function* readEntries(tokens: AccessTokens, request: Omit<RelayRequest, 'token'>): AsyncGenerator<AuditEntry> {
+async function* readLines<T extends z.ZodMiniType>(tokens: AccessTokens, request: Omit<RelayRequest, 'token'>, schema: T): AsyncGenerator<z.infer<T>> {
   const token = await tokens.current();
-  let lines = requestLines({ ...request, token }, AuditEntry);
+  let lines = requestLines({ ...request, token }, schema);
   let next = await lines.next().catch(async (error: unknown) => {
     const renewed = await renewAfter(error, tokens, token);
     if (renewed === undefined) throw error;
-    lines = requestLines({ ...request, token: renewed }, AuditEntry);
+    lines = requestLines({ ...request, token: renewed }, schema);
     return lines.next();
   });
   try {

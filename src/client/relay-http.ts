@@ -20,7 +20,7 @@ export type RelayRequest = {
   readonly path: string;
   readonly token?: string;
   readonly body?: unknown;
-  /** For the whole exchange; 15 s without it. */
+  /** For the whole exchange, or of a streamed answer for its beginning; 15 s without it. */
   readonly timeoutMs?: number;
   /** Breaks the exchange off: it then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
@@ -46,6 +46,15 @@ export async function requestText(request: RelayRequest): Promise<string> {
   }
 }
 
+/** As `requestText`, for an answer that is no text, of at most so many bytes. */
+export async function requestBytes(request: RelayRequest, bytesMax: number): Promise<Buffer> {
+  try {
+    return await readBytes(await send(request, AbortSignal.timeout(request.timeoutMs ?? requestMsMax)), request, bytesMax);
+  } catch (error) {
+    throw error instanceof GateError ? error : unreachable(request, error);
+  }
+}
+
 /**
  * Sends a request and yields its answer line by line (NDJSON), each checked. Reads no faster than it is consumed, and
  * drops the connection when the consumer stops early. Fails also when the answer breaks off.
@@ -55,8 +64,10 @@ export async function* requestLines<T extends z.ZodMiniType>(
   schema: T,
 ): AsyncGenerator<z.infer<T>> {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(new DOMException('timed out', 'TimeoutError')), requestMsMax);
-  const response = await send(request, controller.signal).finally(() => clearTimeout(timer));
+  const { signal, timeoutMs = requestMsMax } = request;
+  const timer = setTimeout(() => controller.abort(new DOMException('timed out', 'TimeoutError')), timeoutMs);
+  const both = signal === undefined ? controller.signal : AbortSignal.any([controller.signal, signal]);
+  const response = await send(request, both).finally(() => clearTimeout(timer));
   if (response.body === null) return;
   const reader = response.body.getReader();
   try {
@@ -108,15 +119,19 @@ async function send(request: RelayRequest, signal: AbortSignal): Promise<Respons
 }
 
 async function readText(response: Response, request: RelayRequest): Promise<string> {
-  if (response.body === null) return '';
+  return (await readBytes(response, request, answerBytesMax)).toString('utf8');
+}
+
+async function readBytes(response: Response, request: RelayRequest, bytesMax: number): Promise<Buffer> {
+  if (response.body === null) return Buffer.alloc(0);
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body) {
     chunks.push(chunk);
     bytes += chunk.length;
-    if (bytes > answerBytesMax) throw tooLarge(request);
+    if (bytes > bytesMax) throw tooLarge(request);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 async function readChunk(

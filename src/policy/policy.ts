@@ -12,6 +12,7 @@ export type { ApproverSet, Policy, Role, Rule } from './role.ts';
 export function parsePolicy(text: string, file: string): Policy {
   return parseYaml(text, file, PolicyFile, (value, report) => ({
     ...resolvePolicy(value, report),
+    text,
     digest: createHash('sha256').update(text).digest('hex'),
   }));
 }

@@ -22,7 +22,7 @@ const withinDefault = 30 * 60;
 /** Bases of bases are followed so far. */
 const basesMax = 10;
 
-export function resolvePolicy(file: PolicyFile, report: Report): Omit<Policy, 'digest'> {
+export function resolvePolicy(file: PolicyFile, report: Report): Omit<Policy, 'digest' | 'text'> {
   const resolver = new Resolver(file, report);
   const approvers = new Map(
     Object.entries(file.approvers ?? {}).map(([name, set]) => [name, resolver.approverSet(name, set)]),

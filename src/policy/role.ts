@@ -106,6 +106,8 @@ export type Policy = {
   readonly targets: ReadonlyMap<string, readonly Role[]>;
   /** By target. */
   readonly masks: ReadonlyMap<string, TargetMasks>;
+  /** Of the file. */
+  readonly text: string;
   /** SHA-256 of the file's text, in hex; stands in every session's record. */
   readonly digest: string;
 };

@@ -14,6 +14,8 @@ export type PolicySourceOptions = {
   readonly file: string;
   readonly policy: Policy;
   readonly recorder: Recorder;
+  /** Puts the text of a version where auditors find it, before it is in force. */
+  readonly keep?: (policy: Policy) => Promise<void>;
   readonly log: RelayLog;
 };
 
@@ -31,6 +33,7 @@ export class PolicySource {
 
   /** The policy that relay.yaml was loaded with is on record before it is in force. */
   static async start(options: PolicySourceOptions): Promise<PolicySource> {
+    await options.keep?.(options.policy);
     await options.recorder.record(decisionsChain, [{ kind: 'policy', policy: options.policy.digest }]);
     const source = new PolicySource(options);
     watchFile(options.file, { interval: watchIntervalMs, persistent: false }, source.#onFileChange);
@@ -61,6 +64,7 @@ export class PolicySource {
     try {
       const policy = parsePolicy(await readFile(file, 'utf8'), file);
       if (policy.digest !== this.#policy.digest) {
+        await this.#options.keep?.(policy);
         await recorder.record(decisionsChain, [{ kind: 'policy', policy: policy.digest }]);
         this.#policy = policy;
         log.info({ policy: policy.digest }, 'policy in force');

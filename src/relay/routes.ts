@@ -17,6 +17,7 @@ import { describeApprovers } from '../policy/vote.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
 import type { Log } from '../store/log.ts';
+import { addAuditRoutes } from './audit-routes.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import { errorBody } from './exchange.ts';
@@ -65,7 +66,7 @@ export function createRoutes(options: RoutesOptions): Hono {
     const isReady = Object.entries(checks).every(([name, isGood]) => isGood || name === 'policy' || name === 'checkpoints');
     return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
-  app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version)));
+  app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version, recorder.verifierKey)));
 
   app.get('/v1/whoami', async (context) => {
     const { principal, expiresAt } = await caller(context);
@@ -79,6 +80,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   addExplainRoute(app, options);
   addDoctorRoute(app, options);
   addRequestRoutes(app, options);
+  addAuditRoutes(app, options);
 
   app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));
   app.onError((error, context) => {
@@ -93,7 +95,7 @@ function sendError(context: Context, error: GateError): Response {
   return context.json(errorBody(error), error.httpStatus as 400);
 }
 
-function relayInfo({ issuer }: RelayConfig, version: string): RelayInfo {
+function relayInfo({ issuer }: RelayConfig, version: string, logKey: string): RelayInfo {
   const { url, clientId, resource, scopes } = issuer;
   return {
     service: 'gate',
@@ -102,6 +104,7 @@ function relayInfo({ issuer }: RelayConfig, version: string): RelayInfo {
     clientId,
     ...(resource !== undefined && { resource }),
     scopes: [...scopes],
+    logKey,
   };
 }
 

@@ -6,7 +6,8 @@ import type { SessionState, Tip } from './log-index.ts';
 /** An entry, and what it has sealed, as lines. */
 export type Framed = { readonly entry: FramedLine; readonly sealed?: FramedLine };
 
-type Touch = { tip: Tip; readonly from: number; to: number };
+/** `leaf`: of the last entry, counted within the batch. */
+type Touch = { tip: Tip; readonly from: number; to: number; leaf: number };
 
 export class Batch {
   readonly chunks: Buffer[] = [];
@@ -30,8 +31,9 @@ export class Batch {
     const lines = sealed === undefined ? [entry.bytes] : [sealed.bytes, entry.bytes];
     const to = lines.reduce((sum, { length }) => sum + length, this.bytes);
     const touch = this.touched.get(state);
-    if (touch === undefined) this.touched.set(state, { tip, from: this.bytes, to });
-    else Object.assign(touch, { tip, to });
+    const leaf = this.leaves.length;
+    if (touch === undefined) this.touched.set(state, { tip, from: this.bytes, to, leaf });
+    else Object.assign(touch, { tip, to, leaf });
     this.chunks.push(...lines);
     this.leaves.push(entry.json);
     this.bytes = to;

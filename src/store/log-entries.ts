@@ -47,6 +47,26 @@ export async function* readEntries({ directory, session, spans, lastHash, keys }
   if (last !== lastHash) throw damaged(place.path, place, `the last entries of session ${session} are missing`);
 }
 
+/** What the entries of a session have sealed, in order. A content whose entry did not follow is no part of the record. */
+export async function* readSealed(directory: string, session: string, spans: readonly Span[]): AsyncGenerator<Buffer> {
+  const needle = Buffer.from(JSON.stringify(session));
+  for (const span of spans) {
+    const path = join(directory, segmentName(span.segment));
+    let contents: Buffer | undefined;
+    for await (const raw of readLines(path, span)) {
+      if (!raw.bytes.includes(needle)) continue;
+      const body = parseAt(path, raw);
+      if ('sealed' in body) {
+        if (body.session === session) contents = body.sealed;
+        continue;
+      }
+      if (body.entry.session !== session) continue;
+      if (contents !== undefined) yield contents;
+      contents = undefined;
+    }
+  }
+}
+
 /** Whose data key has sealed it: that of the held statement's session, for a request. */
 export function sealingSession({ session, event }: { readonly session: string; readonly event: object }): string {
   const statement = 'statement' in event ? event.statement : undefined;

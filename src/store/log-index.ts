@@ -12,7 +12,13 @@ export type LastNumbers = { readonly lastConnection: number; readonly lastStatem
 
 /** The end of a session's chain after some entry. `statements` counts the refused ones too. */
 export type Tip = SessionCounts &
-  LastNumbers & { readonly seq: number; readonly hash: string; readonly isClosed: boolean };
+  LastNumbers & {
+    readonly seq: number;
+    readonly hash: string;
+    readonly isClosed: boolean;
+    /** The place of the entry among the leaves of the tree; known once it is durable, and -1 before the first entry. */
+    readonly lastLeaf: number;
+  };
 
 /** Bytes `from` to `to` of a segment hold entries of the session, perhaps with those of others between them. */
 export type Span = { readonly segment: number; readonly from: number; readonly to: number };
@@ -21,6 +27,7 @@ const emptyTip: Tip = {
   seq: 0,
   hash: '',
   isClosed: false,
+  lastLeaf: -1,
   connections: 0,
   statements: 0,
   refused: 0,
@@ -34,6 +41,7 @@ export function advanceTip(tip: Tip, event: Event, hash: string): Tip {
     seq: tip.seq + 1,
     hash,
     isClosed: event.kind === 'relay.start' ? false : tip.isClosed || event.kind === 'session.close' || event.kind === 'relay.stop',
+    lastLeaf: tip.lastLeaf,
     connections: tip.connections + (event.kind === 'connection.open' ? 1 : 0),
     statements: tip.statements + (isStatement ? 1 : 0),
     refused: tip.refused + (isStatement && event.effect === 'deny' ? 1 : 0),
@@ -81,6 +89,7 @@ const SavedTip = z.object({
   seq: z.number(),
   hash: z.string(),
   isClosed: z.boolean(),
+  lastLeaf: z.number(),
   connections: z.number(),
   statements: z.number(),
   refused: z.number(),

@@ -114,7 +114,7 @@ async function scanSegment(directory: string, link: Link, sessions: Sessions): P
     }
     if (lineNumber > 1) {
       const span = { segment: link.number, from: sealed?.from ?? line.from, to: line.to };
-      const problem = addEntry(sessions, { ...checked, hash, sealed: sealed?.body }, span);
+      const problem = addEntry(sessions, { ...checked, hash, sealed: sealed?.body, leaf: link.firstLeaf + leaves }, span);
       if (problem !== undefined) throw damaged(path, { line: lineNumber }, problem);
       leaves += 1;
     }
@@ -139,8 +139,8 @@ function checkFrame(line: RawLine): { body: Buffer } | { problem: unknown } {
 }
 
 /** Puts an entry at the end of its session; returns what is wrong when it does not belong there. */
-function addEntry(sessions: Sessions, line: { body: Buffer; hash: string; sealed: Buffer | undefined }, span: Span): unknown {
-  const { body, hash, sealed } = line;
+function addEntry(sessions: Sessions, line: { body: Buffer; hash: string; sealed: Buffer | undefined; leaf: number }, span: Span): unknown {
+  const { body, hash, sealed, leaf } = line;
   let stored: StoredEntry;
   let event: Event;
   try {
@@ -153,7 +153,7 @@ function addEntry(sessions: Sessions, line: { body: Buffer; hash: string; sealed
   const state = sessionState(sessions, stored.session);
   const problem = chainProblem(state.tip, stored);
   if (problem !== undefined) return problem;
-  state.tip = advanceTip(state.tip, event, hash);
+  state.tip = { ...advanceTip(state.tip, event, hash), lastLeaf: leaf };
   state.commit(state.tip, span);
   return undefined;
 }

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { formatVerifierKey } from '../audit/checkpoint.ts';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
 import type { Recorder } from '../audit/recorder.ts';
@@ -9,7 +10,7 @@ import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent 
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
 import { Batch, type Framed } from './log-batch.ts';
-import { readEntries, readLeaves, sealingSession, type Leaf } from './log-entries.ts';
+import { readEntries, readLeaves, readSealed, sealingSession, type Leaf } from './log-entries.ts';
 import { makeDurableDirectory, realLogFiles, type LogFiles } from './log-files.ts';
 import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type SessionState, type Tip } from './log-index.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
@@ -53,6 +54,8 @@ export type LogOptions = {
 export interface Log extends Recorder {
   /** The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. */
   entries(session: string, options?: { readonly isOpened?: boolean }): AsyncIterable<AuditEntry>;
+  /** What the entries of a session have sealed, in order, as it stands in the record. */
+  sealed(session: string): AsyncIterable<Buffer>;
   /** The leaves of the tree in order, from a place on, as of the call. */
   leaves(from: number, to?: number): AsyncIterable<Leaf>;
   /** Tells of each group that has become durable. Answers how to stop that. */
@@ -60,7 +63,11 @@ export interface Log extends Recorder {
   /** Signs a checkpoint over all that is durable by now, and answers it as a signed note. */
   publish(): Promise<string>;
   readonly publisher: Publisher;
+  /** Of the key that signs checkpoints. Its name is that of the log. */
+  readonly verifierKey: string;
   readonly keys: SessionKeys;
+  /** The last durable entry of a session: its leaf, and the SHA-256 of its JSON in hex. Undefined for an unknown session. */
+  lastEntry(session: string): { readonly leaf: number; readonly hash: string } | undefined;
   /** Of what is durable; `statements` includes the refused ones. All zero for an unknown session. */
   counts(session: string): SessionCounts;
   /** Where numbering goes on after a restart. All zero for an unknown session. */
@@ -98,7 +105,7 @@ export async function openLog(directory: string, options: LogOptions = {}): Prom
   } catch (error) {
     throw unavailable(error);
   }
-  const log = new FileLog(directory, { ...loaded, tree, keys: secrets.keys }, options);
+  const log = new FileLog(directory, { ...loaded, tree, keys: secrets.keys, verifierKey: formatVerifierKey(secrets.key) }, options);
   try {
     await log.start();
     for (const session of log.openSessions()) {
@@ -116,6 +123,7 @@ export async function openLog(directory: string, options: LogOptions = {}): Prom
 class FileLog implements Log {
   readonly keys: SessionKeys;
   readonly publisher: Publisher;
+  readonly verifierKey: string;
   readonly after: Log['after'];
   readonly #directory: string;
   readonly #reserveBytes: number;
@@ -134,7 +142,7 @@ class FileLog implements Log {
   #probe: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys }, options: LogOptions) {
+  constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys; verifierKey: string }, options: LogOptions) {
     this.#directory = directory;
     this.#reserveBytes = options.reserveBytes ?? 0;
     const beside = loaded.sessions.get(decisionsChain)?.durable;
@@ -142,6 +150,7 @@ class FileLog implements Log {
     this.#sessions = loaded.sessions;
     this.#tree = loaded.tree;
     this.keys = loaded.keys;
+    this.verifierKey = loaded.verifierKey;
     this.publisher = new Publisher(loaded.tree, options.publishMs ?? publishMs);
     this.#limits = {
       pendingBytesMax: options.pendingBytesMax ?? pendingBytesMax,
@@ -252,6 +261,15 @@ class FileLog implements Log {
     return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys });
   }
 
+  sealed(session: string): AsyncIterable<Buffer> {
+    return readSealed(this.#directory, session, this.#sessions.get(session)?.spans ?? []);
+  }
+
+  lastEntry(session: string): { leaf: number; hash: string } | undefined {
+    const { seq = 0, lastLeaf = 0, hash = '' } = this.#sessions.get(session)?.durable ?? {};
+    return seq === 0 ? undefined : { leaf: lastLeaf, hash };
+  }
+
   leaves(from: number, to = this.#writer.leaves): AsyncIterable<Leaf> {
     return readLeaves(this.#directory, this.#writer.segments, from, Math.min(to, this.#writer.leaves));
   }
@@ -309,9 +327,10 @@ class FileLog implements Log {
 
   async #commit(batch: Batch): Promise<void> {
     const { chunks, bytes, hash, leaves } = batch;
+    const firstLeaf = this.#writer.leaves;
     const { segment, from } = await this.#writer.append({ chunks, bytes, hash, leaves: leaves.length });
     for (const [state, touch] of batch.touched) {
-      state.commit(touch.tip, { segment, from: from + touch.from, to: from + touch.to });
+      state.commit({ ...touch.tip, lastLeaf: firstLeaf + touch.leaf }, { segment, from: from + touch.from, to: from + touch.to });
       if (touch.tip.isClosed) this.keys.release(state.id);
     }
     for (const leaf of leaves) this.#tree.append(leaf);

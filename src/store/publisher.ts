@@ -61,6 +61,12 @@ export class Publisher {
     }
   }
 
+  /** Publishes what is durable, and shows that a leaf of it stands in the tree. */
+  async prove(index: number): Promise<{ readonly note: string; readonly proof: readonly Buffer[] }> {
+    await this.publish();
+    return this.#tree.prove(index);
+  }
+
   addSignatures(text: string, note: string): Promise<void> {
     return this.#tree.addSignatures(text, note);
   }

@@ -32,6 +32,8 @@ const KeyFile = z.object({
   hold: z.optional(z.object({ by: Person, at: z.string(), reason: z.string() })),
   /** One of two has asked. */
   shredRequest: z.optional(z.object({ by: Person, at: z.string(), reason: z.string() })),
+  /** It is decided, and perhaps on record already: what a crash has cut short goes on with this. */
+  shredding: z.optional(z.object({ classes: z.array(z.enum(keyClasses)), by: z.array(Person), reason: z.string() })),
 });
 export type KeyFile = z.infer<typeof KeyFile>;
 
@@ -51,6 +53,7 @@ export class SessionKeys implements SealingKeys {
   readonly #files: LogFiles;
   /** Of sessions that are open. */
   readonly #live = new Map<string, DataKeys>();
+  #turn: Promise<unknown> = Promise.resolve();
   readonly #ensuring = new Map<string, Promise<void>>();
 
   private constructor(directory: string, sealingKey: Buffer, files: LogFiles) {
@@ -63,6 +66,13 @@ export class SessionKeys implements SealingKeys {
   static async open(directory: string, sealingKey: Buffer, files: LogFiles = realLogFiles): Promise<SessionKeys> {
     await makeDurableDirectory(files, directory);
     return new SessionKeys(directory, sealingKey, files);
+  }
+
+  /** One decision about keys at a time: what it has looked at holds until it is done. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
   }
 
   isLive(session: string): boolean {
@@ -141,12 +151,13 @@ export class SessionKeys implements SealingKeys {
   }
 
   /** Sets or, with undefined, lifts the mark; durable when this resolves. */
-  async mark(session: string, marks: { readonly [K in 'hold' | 'shredRequest']?: KeyFile[K] | undefined }): Promise<void> {
+  async mark(session: string, marks: { readonly [K in 'hold' | 'shredRequest' | 'shredding']?: KeyFile[K] | undefined }): Promise<void> {
     const file = await this.load(session);
     if (file === undefined) return;
     const next = { ...file, ...marks };
     if (next.hold === undefined) delete next.hold;
     if (next.shredRequest === undefined) delete next.shredRequest;
+    if (next.shredding === undefined) delete next.shredding;
     await this.#save(next);
   }
 
@@ -156,8 +167,10 @@ export class SessionKeys implements SealingKeys {
     if (file === undefined) return;
     this.#live.delete(session);
     const wrapped = Object.fromEntries(Object.entries(file.wrapped).filter(([key]) => !classes.some((one) => one === key)));
-    const { shredRequest: _, ...rest } = file;
-    await this.#save({ ...rest, wrapped, shredded: [...new Set([...file.shredded, ...classes])] });
+    const { shredRequest, shredding: _, ...rest } = file;
+    // Where only one class goes by its time, what one of two has asked for still stands.
+    const isPending = shredRequest !== undefined && Object.keys(wrapped).length > 0;
+    await this.#save({ ...rest, ...(isPending && { shredRequest }), wrapped, shredded: [...new Set([...file.shredded, ...classes])] });
   }
 
   #path(session: string): string {

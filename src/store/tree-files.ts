@@ -6,6 +6,7 @@ import { checkpointFile, decodeBundle, decodeTile, encodeBundle, tileHeight, til
 import { leafHash, TreeEdge, type Hash } from '../audit/tree.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import { makeDurableDirectory, replaceFile, type LogFiles } from './log-files.ts';
+import { proveInclusion } from './tree-reader.ts';
 
 /** A tile or a bundle that fills up. */
 type Filling = { index: number; readonly items: Buffer[] };
@@ -116,6 +117,17 @@ export class TreeFiles {
     for (const id of this.#partial) if (!kept.has(tilePath(id))) removeQuietly(files, join(directory, tilePath(id)));
     this.#partial = partial.map(({ id }) => id);
     return this.#published.note;
+  }
+
+  /** Shows that a leaf which is published stands in the tree of the newest checkpoint. */
+  prove(index: number): Promise<{ readonly note: string; readonly proof: readonly Hash[] }> {
+    // Between two publications the files are those of the newest checkpoint, and no others.
+    const proving = this.#publishing.then(async () => {
+      const { note, checkpoint } = this.#published;
+      return { note, proof: await proveInclusion(this.#options.directory, index, checkpoint.size) };
+    });
+    this.#publishing = proving.catch(() => undefined);
+    return proving;
   }
 
   #partialTiles(): { readonly id: TileId; readonly bytes: Buffer }[] {

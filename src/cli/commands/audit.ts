@@ -1,8 +1,20 @@
-/** gate audit: the record beside the sessions. */
+/** gate audit: the record of a relay as a whole. */
 import { Command } from 'commander';
 import type { Context } from '../context.ts';
 import { decisionsCommand } from './audit/decisions.ts';
+import { exportCommand } from './audit/export.ts';
+import { holdCommand, releaseCommand, shredCommand } from './audit/erasure.ts';
+import { keyCommand } from './audit/key.ts';
+import { receiptCommand } from './audit/receipt.ts';
 
 export function auditCommand(context: Context): Command {
-  return new Command('audit').summary('read the record beside the sessions').addCommand(decisionsCommand(context));
+  return new Command('audit')
+    .summary('read, export and erase the record')
+    .addCommand(decisionsCommand(context))
+    .addCommand(exportCommand(context))
+    .addCommand(keyCommand(context))
+    .addCommand(receiptCommand(context))
+    .addCommand(shredCommand(context))
+    .addCommand(holdCommand(context))
+    .addCommand(releaseCommand(context));
 }

@@ -76,8 +76,14 @@ export async function runExec(
     throw error;
   } finally {
     // A relay that cannot be told ends the session with its grant.
-    await relay.endSession(session.id).catch(() => undefined);
+    const isEnded = await relay.endSession(session.id).then(() => true, () => false);
+    if (isEnded) await keepReceipt(context, session.id);
   }
+}
+
+async function keepReceipt(context: Context, session: string): Promise<void> {
+  const [relay, { directory }, receipts] = await Promise.all([context.relay(), context.config(), import('../../client/receipts.ts')]);
+  await receipts.keepReceipt(relay, directory, session, (line) => context.io.warn(line));
 }
 
 function chooseSource(operand: string | undefined, { sql, file }: Flags): Source {

@@ -132,18 +132,24 @@ export class ConnectTunnel {
     this.#watch.stop();
     // What lies on this machine goes first: an impatient user may end the program while the relay is being told.
     await this.#passfile?.remove().catch((error: unknown) => this.#plan.io.warn(`the password file stays behind: ${messageOf(error)}`));
-    await Promise.all([this.#port?.close(), this.#isOver ? undefined : this.#endSession()]);
+    const [, hasEnded] = await Promise.all([this.#port?.close(), this.#isOver || this.#endSession()]);
+    if (!hasEnded) return;
+    const { relay, config, io, label } = this.#plan;
+    const { keepReceipt } = await import('../../../client/receipts.ts');
+    await keepReceipt(relay, config.directory, this.session.id, (line) => io.warn(`${label}${line}`));
   }
 
-  async #endSession(): Promise<void> {
+  async #endSession(): Promise<boolean> {
     this.#isOver = true;
     const { relay, io, label } = this.#plan;
     try {
       await withinTime(relay.endSession(this.session.id, endTimeoutMs));
+      return true;
     } catch (error) {
       const alreadyOver: readonly ErrorCode[] = ['session-ended', 'grant-expired', 'grant-revoked', 'not-found'];
-      if (error instanceof GateError && alreadyOver.includes(error.code)) return;
+      if (error instanceof GateError && alreadyOver.includes(error.code)) return true;
       io.warn(`${label}the relay could not be told that the session is over (${messageOf(error)}); it ends by itself at ${this.session.expiresAt}`);
+      return false;
     }
   }
 }
