@@ -6,25 +6,25 @@ import { GateError } from '../errors/errors.ts';
 import { isLoopbackHost } from '../oidc/secure-url.ts';
 import { Duration } from '../policy/policy-file.ts';
 
-const text = z.string().check(z.minLength(1));
+const Text = z.string().check(z.minLength(1));
 const Days = z.int().check(z.minimum(1), z.maximum(36_500));
 const listMax = 10;
 
 const CheckpointTarget = z.union([
-  z.strictObject({ directory: text, every: z._default(Duration, 600) }),
-  z.strictObject({ git: text, remote: z.optional(text), every: z._default(Duration, 600) }),
+  z.strictObject({ directory: Text, every: z._default(Duration, 600) }),
+  z.strictObject({ git: Text, remote: z.optional(Text), every: z._default(Duration, 600) }),
   z.strictObject({ webhook: z.url(), every: z._default(Duration, 600) }),
 ]);
 
 export const RecordFile = z.strictObject({
   /** The name of the log, for ever: checkpoints, keys and witnesses go by it. Default: made of the host's name at the first start. */
   origin: z.optional(z.string().check(z.minLength(1), z.maxLength(200))),
-  signingKeyFile: z.optional(text),
-  sealingKeyFile: z.optional(text),
+  signingKeyFile: z.optional(Text),
+  sealingKeyFile: z.optional(Text),
   /** Free space below which no session opens. */
   reserveMegabytes: z._default(z.int().check(z.minimum(0), z.maximum(1_000_000)), 256),
   retention: z.optional(z.strictObject({ contentDays: z.optional(Days), resultsDays: z.optional(Days) })),
-  witnesses: z._default(z.array(z.strictObject({ url: z.url(), key: text })).check(z.maxLength(listMax)), []),
+  witnesses: z._default(z.array(z.strictObject({ url: z.url(), key: Text })).check(z.maxLength(listMax)), []),
   checkpoints: z._default(z.array(CheckpointTarget).check(z.maxLength(listMax)), []),
 });
 

@@ -7,6 +7,7 @@ import { openDatabase } from '../store/database.ts';
 import { loadLogSecrets } from '../store/log-secrets.ts';
 import { Outbox } from '../store/outbox.ts';
 import { keepPolicy } from '../store/policy-files.ts';
+import { SqliteRequestStore } from '../store/requests.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
 import { Catalogs } from './catalogs.ts';
@@ -17,9 +18,11 @@ import { loadMaskKey } from './mask-key.ts';
 import { MaskPlans } from './mask-plans.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
+import { eraseStateOf } from './erase-state.ts';
 import { openRecord } from './open-record.ts';
 import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
+import { startRetention } from './retention.ts';
 import { createRoutes } from './routes.ts';
 import { startServer } from './server.ts';
 
@@ -45,9 +48,10 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const database = await openDatabase(state);
     closers.push(() => database.destroy());
     const secrets = await loadLogSecrets(join(state.path, 'log'), undefined, config.record);
+    const outbox = new Outbox(database, secrets.columns);
     const notifications = await Notifications.start({
       sinks: config.notifications,
-      outbox: new Outbox(database, secrets.columns),
+      outbox,
       log,
       relayVersion: version,
     });
@@ -55,7 +59,11 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const record = await openRecord(state.path, secrets, config.record, log);
     closers.push(() => record.close());
     const { recorder } = record;
+    recorder.keys.onShred = eraseStateOf(recorder, { requests: new SqliteRequestStore(database, secrets.columns), outbox });
     await finishShredding(recorder);
+    const isOpen = (id: string) => recorder.openSessions().includes(id);
+    const retention = startRetention({ log: recorder, keys: recorder.keys, retention: config.record.retention, isOpen, relayLog: log });
+    closers.push(() => retention.stop());
     const keep = (one: Policy) => keepPolicy(join(state.path, 'policies'), one);
     const parser = await StatementParser.load(parserWorker);
     closers.push(() => parser.close());

@@ -54,6 +54,8 @@ export class SessionKeys implements SealingKeys {
   /** Of sessions that are open. */
   readonly #live = new Map<string, DataKeys>();
   #turn: Promise<unknown> = Promise.resolve();
+  /** Takes away what is kept of a session's contents elsewhere. */
+  onShred: (session: string) => Promise<void> = async () => {};
   readonly #ensuring = new Map<string, Promise<void>>();
 
   private constructor(directory: string, sealingKey: Buffer, files: LogFiles) {
@@ -166,6 +168,8 @@ export class SessionKeys implements SealingKeys {
     const file = await this.load(session);
     if (file === undefined) return;
     this.#live.delete(session);
+    // What else is known of the session goes first: a crash in between has it done again.
+    if (classes.includes('content')) await this.onShred(session);
     const wrapped = Object.fromEntries(Object.entries(file.wrapped).filter(([key]) => !classes.some((one) => one === key)));
     const { shredRequest, shredding: _, ...rest } = file;
     // Where only one class goes by its time, what one of two has asked for still stands.
