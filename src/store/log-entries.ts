@@ -40,7 +40,7 @@ export async function* readEntries({ directory, session, spans, lastHash, keys }
       const found = chain.add(body);
       if (found !== undefined) throw damaged(path, { byte: raw.from }, found.problem);
       last = body.hash;
-      yield await open(body.entry, contents, keys);
+      yield await openStored(body.entry, contents, keys);
       contents = undefined;
     }
   }
@@ -54,7 +54,8 @@ export function sealingSession({ session, event }: { readonly session: string; r
   return session;
 }
 
-async function open(stored: StoredEntry, contents: Buffer | undefined, keys: SealingKeys | undefined): Promise<AuditEntry> {
+/** As a reader gets it; without keys what is sealed stays sealed. */
+export async function openStored(stored: StoredEntry, contents: Buffer | undefined, keys: SealingKeys | undefined): Promise<AuditEntry> {
   const { sealed, session, seq } = stored;
   if (sealed === undefined) return openEntry(stored, {});
   if (keys === undefined) return openEntry(stored, 'not-allowed');
@@ -116,7 +117,7 @@ function unframeAt(path: string, raw: { bytes: Buffer; from: number }): Buffer {
   }
 }
 
-function parseAt(path: string, raw: { bytes: Buffer; from: number }): Body {
+export function parseAt(path: string, raw: { bytes: Buffer; from: number }): Body {
   try {
     return parseLine(raw.bytes);
   } catch (error) {

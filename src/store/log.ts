@@ -11,6 +11,7 @@ import { Batch, type Framed } from './log-batch.ts';
 import { readEntries, readLeaves, sealingSession, type Leaf } from './log-entries.ts';
 import { makeDurableDirectory, realLogFiles, type LogFiles } from './log-files.ts';
 import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type SessionState, type Tip } from './log-index.ts';
+import { readBetween, type Followed, type LogPlace } from './log-tail.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
 import { Publisher } from './publisher.ts';
 import { SegmentWriter } from './segment-writer.ts';
@@ -52,6 +53,10 @@ export interface Log extends Recorder {
   entries(session: string, options?: { readonly isOpened?: boolean }): AsyncIterable<AuditEntry>;
   /** The leaves of the tree in order, from a place on, as of the call. */
   leaves(from: number, to?: number): AsyncIterable<Leaf>;
+  /** Behind all that is durable; another object whenever that is more. */
+  readonly end: LogPlace;
+  /** The entries of all sessions between two places, in order. Throws `record-damaged`. */
+  between(from: LogPlace, to: LogPlace): AsyncIterable<Followed>;
   /** Tells of each group that has become durable. Answers how to stop that. */
   onCommitted(listener: () => void): () => void;
   /** Signs a checkpoint over all that is durable by now, and answers it as a signed note. */
@@ -109,6 +114,7 @@ export async function openLog(directory: string, options: LogOptions = {}): Prom
 class FileLog implements Log {
   readonly keys: SessionKeys;
   readonly publisher: Publisher;
+  end: LogPlace;
   readonly #directory: string;
   readonly #sessions: LoadedLog['sessions'];
   readonly #tree: TreeFiles;
@@ -128,6 +134,8 @@ class FileLog implements Log {
   constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys }, options: LogOptions) {
     this.#directory = directory;
     this.#sessions = loaded.sessions;
+    const last = loaded.segments.at(-1);
+    this.end = { segment: last?.number ?? 0, byte: last?.bytes ?? 0 };
     this.#tree = loaded.tree;
     this.keys = loaded.keys;
     this.publisher = new Publisher(loaded.tree, options.publishMs ?? publishMs);
@@ -237,6 +245,10 @@ class FileLog implements Log {
     return readLeaves(this.#directory, this.#writer.segments, from, Math.min(to, this.#writer.leaves));
   }
 
+  between(from: LogPlace, to: LogPlace): AsyncIterable<Followed> {
+    return readBetween({ directory: this.#directory, segments: this.#writer.segments, from, to, keys: this.keys });
+  }
+
   onCommitted(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -285,6 +297,7 @@ class FileLog implements Log {
       state.commit(touch.tip, { segment, from: from + touch.from, to: from + touch.to });
       if (touch.tip.isClosed) this.keys.release(state.id);
     }
+    this.end = { segment, byte: from + bytes };
     for (const leaf of leaves) this.#tree.append(leaf);
     this.publisher.note();
     for (const listener of this.#listeners) listener();
