@@ -43,6 +43,6 @@ export function hasStatementFilter(query: SessionQuery): boolean {
 
 /** With the question mark; empty for a query that asks for nothing. */
 export function formatSessionQuery(query: SessionQuery): string {
-  const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]]));
+  const given = Object.entries(query).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as [string, string]]));
   return given.length === 0 ? '' : `?${new URLSearchParams(given).toString()}`;
 }

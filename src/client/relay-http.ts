@@ -56,7 +56,13 @@ export async function* requestLines<T extends z.ZodMiniType>(
 ): AsyncGenerator<z.infer<T>> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(new DOMException('timed out', 'TimeoutError')), requestMsMax);
-  const response = await send(request, controller.signal).finally(() => clearTimeout(timer));
+  const signal = request.signal === undefined ? controller.signal : AbortSignal.any([controller.signal, request.signal]);
+  const response = await send(request, signal)
+    .catch((error: unknown) => {
+      request.signal?.throwIfAborted();
+      throw error;
+    })
+    .finally(() => clearTimeout(timer));
   if (response.body === null) return;
   const reader = response.body.getReader();
   try {
@@ -131,6 +137,7 @@ async function readChunk(
     const { value } = await Promise.race([reader.read(), idle]);
     return value === undefined ? undefined : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   } catch (error) {
+    request.signal?.throwIfAborted();
     throw unreachable(request, error);
   } finally {
     clearTimeout(timer);

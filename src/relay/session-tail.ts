@@ -1,4 +1,5 @@
 /** Follows sessions as they go on: each entry as soon as it is durable, at the pace of whoever reads. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { decisionsChain, type AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -78,7 +79,10 @@ export class SessionTails {
     const release = this.#take(reader);
     const owners = new Map<string, Owner>();
     try {
-      for await (const found of this.#follow(recorder.end, gone)) {
+      const now = recorder.end;
+      // From here on nothing is missed, and the reader may know.
+      yield undefined;
+      for await (const found of this.#follow(now, gone)) {
         const id = found?.stored.session;
         if (found === undefined || id === undefined) yield undefined;
         if (found === undefined || id === undefined || id === decisionsChain) continue;
@@ -100,12 +104,12 @@ export class SessionTails {
     const bell = new Bell(recorder, [gone, stopping]);
     try {
       let place = from;
+      let toldAt = performance.now();
       for (;;) {
         const end = recorder.end;
-        let toldAt = performance.now();
         for await (const found of recorder.between(place, end)) {
           yield found;
-          // Whoever drops what he may not see still has to show that he is there.
+          // Also among entries: those that the reader may not see are no sign of life to him.
           if (performance.now() - toldAt < heartbeatMs) continue;
           toldAt = performance.now();
           yield undefined;
@@ -115,8 +119,10 @@ export class SessionTails {
         if (stopping.aborted) throw stopping.reason;
         if (gone.aborted) return;
         const isRung = await bell.wait(heartbeatMs);
-        if (isRung) await new Promise((resolve) => setTimeout(resolve, gatherMs));
-        else yield undefined;
+        if (isRung) await sleep(gatherMs);
+        if (performance.now() - toldAt < heartbeatMs) continue;
+        toldAt = performance.now();
+        yield undefined;
       }
     } finally {
       bell.close();
