@@ -42,6 +42,7 @@ export const DecisionInfo = z.object({
   ),
   rowsMax: z.optional(z.number()),
   statementTimeoutMs: z.optional(z.number()),
+  recordRows: z.optional(z.literal(true)),
 });
 export type DecisionInfo = z.infer<typeof DecisionInfo>;
 

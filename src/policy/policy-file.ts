@@ -71,6 +71,7 @@ const shared = {
   require: z.optional(z.array(z.enum(['reason', 'ticket'])).check(about('What must be said when access is asked for.'))),
   rowsMax: z.optional(rowsMax),
   statementTimeout: z.optional(Timeout),
+  recordRows: z.optional(z.boolean().check(about('The rows that the client gets are recorded, masked as it sees them, up to a limit, and sealed.'))),
 };
 
 export const RuleFile = z.strictObject({

@@ -99,7 +99,7 @@ class Resolver {
       this.#report([...path, 'approval'], `approval goes with effect: hold, and this is ${rule.effect}`, { ofKey: true });
     }
     if (rule.effect === 'deny') {
-      for (const field of ['require', 'rowsMax', 'statementTimeout'] as const) {
+      for (const field of ['require', 'rowsMax', 'statementTimeout', 'recordRows'] as const) {
         if (rule[field] !== undefined) this.#report([...path, field], 'what is denied has no limits or requirements', { ofKey: true });
       }
     }
@@ -168,6 +168,7 @@ class Resolver {
       ...(when && { when }),
       ...(merged.ticketPattern !== undefined && this.#ticketPattern(merged.ticketPattern)),
       ...(merged.statementTimeout !== undefined && { statementTimeoutMs: merged.statementTimeout }),
+      ...(merged.recordRows !== undefined && { recordRows: merged.recordRows }),
       ...(rowsMax && { rowsMax }),
       ...(approval && { approval }),
       ...(review && { review }),
@@ -213,7 +214,7 @@ class Resolver {
   }
 
   #rule(rule: RuleFile, role: string, merged: RoleFile, where: { at: Path | undefined; rolePath: Path }): Rule {
-    const { name, effect, kinds, commands, tables, functions, bounded, maxRows, reason, statementTimeout } = rule;
+    const { name, effect, kinds, commands, tables, functions, bounded, maxRows, reason, statementTimeout, recordRows } = rule;
     const when = this.#condition(rule.when, 'rule', [...(where.at ?? where.rolePath), 'when']);
     const approval = effect === 'hold' ? this.#approval(rule.approval ?? {}, merged, where.rolePath, where.at) : undefined;
     const rowsMax = rowLimits(rule.rowsMax);
@@ -233,6 +234,7 @@ class Resolver {
       ...(approval && { approval }),
       ...(rowsMax && { rowsMax }),
       ...(statementTimeout !== undefined && { statementTimeoutMs: statementTimeout }),
+      ...(recordRows !== undefined && { recordRows }),
     };
   }
 

@@ -45,6 +45,8 @@ export type Rule = {
   readonly require: readonly Requirement[];
   readonly rowsMax?: RowLimits;
   readonly statementTimeoutMs?: number;
+  /** In place of the role's. */
+  readonly recordRows?: boolean;
 };
 
 /** Most rows that one statement may return, and change. */
@@ -68,6 +70,8 @@ export type Role = {
   /** Longest time that one statement may run. */
   readonly statementTimeoutMs?: number;
   readonly rowsMax?: RowLimits;
+  /** What the client gets is recorded, not only how much. */
+  readonly recordRows?: boolean;
   /** The grant itself needs these approvals before it is given. */
   readonly approval?: ApprovalRule;
   /** The grant opens at once; approvers are told, and must look at it afterwards. */

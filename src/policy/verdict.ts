@@ -17,6 +17,8 @@ export type Decision = {
   readonly rowsMax?: number;
   /** Longest time that it may run, in milliseconds. */
   readonly statementTimeoutMs?: number;
+  /** Its rows are recorded. */
+  readonly recordRows?: true;
 };
 
 export type Situation = {
@@ -76,7 +78,7 @@ function lastResort(role: Role, prefix: string, facts: StatementFacts): Decision
 }
 
 /** The limits of the rule take the place of the role's. A statement that only reads returns rows; others change them, too. */
-function limitsOf(rule: Pick<Rule, 'rowsMax' | 'statementTimeoutMs'>, role: Role, facts: StatementFacts): Pick<Decision, 'rowsMax' | 'statementTimeoutMs'> {
+function limitsOf(rule: Pick<Rule, 'rowsMax' | 'statementTimeoutMs' | 'recordRows'>, role: Role, facts: StatementFacts): Pick<Decision, 'rowsMax' | 'statementTimeoutMs' | 'recordRows'> {
   const rows: RowLimits = { ...role.rowsMax, ...rule.rowsMax };
   const applicable = [
     facts.kinds.includes('read') ? rows.read : undefined,
@@ -84,7 +86,12 @@ function limitsOf(rule: Pick<Rule, 'rowsMax' | 'statementTimeoutMs'>, role: Role
   ];
   const rowsMax = least(applicable);
   const statementTimeoutMs = rule.statementTimeoutMs ?? role.statementTimeoutMs;
-  return { ...(rowsMax !== undefined && { rowsMax }), ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
+  const recordRows = rule.recordRows ?? role.recordRows ?? false;
+  return {
+    ...(rowsMax !== undefined && { rowsMax }),
+    ...(statementTimeoutMs !== undefined && { statementTimeoutMs }),
+    ...(recordRows && { recordRows }),
+  };
 }
 
 /** READ WRITE in any form is of kind write, unlike the same settings where they only tighten. */
@@ -105,7 +112,7 @@ export function combine(decisions: readonly Decision[]): Decision {
   if (others.length === 0) return first;
   const worst = decisions.reduce((most, { effect }) => Math.max(most, severity[effect]), 0);
   const at = decisions.findIndex(({ effect }) => severity[effect] === worst);
-  const { approval: _, rowsMax: __, statementTimeoutMs: ___, ...leading } = decisions[at] as Decision;
+  const { approval: _, rowsMax: __, statementTimeoutMs: ___, recordRows: ____, ...leading } = decisions[at] as Decision;
   const reason = leading.effect === 'allow' ? leading.reason : `statement ${at + 1} of ${decisions.length}: ${leading.reason}`;
   if (leading.effect === 'deny') return { ...leading, reason };
   const approvals = decisions.flatMap(({ approval }) => approval ?? []);
@@ -121,6 +128,7 @@ export function combine(decisions: readonly Decision[]): Decision {
     ...(approval && { approval }),
     ...(rowsMax !== undefined && { rowsMax }),
     ...(statementTimeoutMs !== undefined && { statementTimeoutMs }),
+    ...(decisions.some(({ recordRows }) => recordRows) && { recordRows: true as const }),
   };
 }
 

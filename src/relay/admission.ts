@@ -12,6 +12,8 @@ import {
   type BoundValue,
   type FrontendMessage,
 } from '../pgwire/frontend.ts';
+import { shapeOf } from '../sql/shape.ts';
+import { Capture, captureLimits } from './capture.ts';
 import { checkedName } from './frontend-limits.ts';
 import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeeper.ts';
 import type { Item } from './inbox.ts';
@@ -227,7 +229,7 @@ export class Admission {
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
     const run = this.#startRun(statement, verdict);
     void this.#note(verdict, run);
-    if (masking.looksAtRows) unit.forward.push({ bytes: encodeDescribePortal(message.portal), owed: { kind: 'describe', isOwn: true } });
+    if (masking.looksAtRows || run.capture.keepsRows) unit.forward.push({ bytes: encodeDescribePortal(message.portal), owed: { kind: 'describe', isOwn: true } });
     const { rowsMax } = verdict.decision;
     if (rowsMax === undefined || !verdict.facts.some(countsRows)) return void unit.forward.push({ bytes, owed: { kind: 'execute', run } });
     const room = Math.max(0, rowsMax - portal.rowsRead) + 1;
@@ -280,7 +282,7 @@ export class Admission {
       };
     });
     const { isCopyIn, sent } = prepared;
-    const { statementTimeoutMs: timeoutMs } = decision;
+    const { statementTimeoutMs: timeoutMs, recordRows } = decision;
     const counts = { tags: [], rows: 0, bytesOut: 0, bytesIn: 0 };
     return {
       statement,
@@ -288,6 +290,7 @@ export class Admission {
       isCopyIn,
       nameChanges,
       ...counts,
+      capture: new Capture(recordRows ? captureLimits : undefined),
       ...(timeoutMs !== undefined && { timeoutMs }),
       ...(sent && { sent }),
     };
@@ -308,9 +311,11 @@ export class Admission {
       statement,
       protocol,
       sql: prepared.sql,
+      shape: shapeOf(prepared.sql),
       ...(prepared.isRedacted && { redacted: true as const }),
       ...(parameters.length > 0 && { parameters }),
       kinds: [...prepared.kinds],
+      ...(verdict.ok && tablesEvent(verdict)),
       effect: verdict.ok ? 'allow' : 'deny',
       rule: decision.rule,
       reason: verdict.ok && verdict.approved !== undefined ? verdict.approved.reason : decision.reason,
@@ -361,6 +366,12 @@ export class Admission {
 
 function isHeld(verdict: Verdict): verdict is Allowed {
   return verdict.ok && verdict.decision.effect === 'hold' && verdict.approved === undefined;
+}
+
+/** Which tables it touches, as far as names tell. */
+function tablesEvent({ facts }: Allowed): Pick<EventOf<'statement'>, 'tables'> {
+  const tables = [...new Set(facts.flatMap(({ reads, writes }) => [...reads, ...writes]))];
+  return tables.length === 0 ? {} : { tables };
 }
 
 /** What is recorded of a rewritten text: what was sent, and which columns were masked in it. */

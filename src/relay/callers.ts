@@ -1,5 +1,7 @@
 /** Who calls: the token of a request checked, what it says of the person kept, and its age where groups must be current. */
 import { GateError } from '../errors/errors.ts';
+import { decisionsChain } from '../audit/entry.ts';
+import type { Recorder } from '../audit/recorder.ts';
 import type { PrincipalStore } from '../grant/request-store.ts';
 import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
 import type { RelayLog } from './relay-log.ts';
@@ -10,6 +12,7 @@ const knownMax = 10_000;
 export type CallersOptions = {
   readonly verifier: Pick<TokenVerifier, 'verify'>;
   readonly people: PrincipalStore;
+  readonly recorder: Recorder;
   readonly groupsMaxAgeSeconds: number;
   readonly log: RelayLog;
 };
@@ -46,15 +49,20 @@ export class Callers {
   }
 
   /** A state that cannot be written now keeps nobody out; the groups of the token itself count for this request. */
-  async #see({ principal, issuedAt }: VerifiedToken): Promise<void> {
+  async #see({ principal, issuedAt, expiresAt }: VerifiedToken): Promise<void> {
     const key = JSON.stringify([principal.issuer, principal.subject]);
     if ((this.#known.get(key) ?? 0) >= issuedAt.getTime()) return;
     try {
-      await this.#options.people.see(principal, issuedAt);
+      const { people, recorder } = this.#options;
+      const who = { ...principal, groups: [...principal.groups] };
+      await Promise.all([
+        people.see(principal, issuedAt),
+        recorder.record(decisionsChain, [{ kind: 'login', who, issuedAt: issuedAt.toISOString(), expiresAt: expiresAt.toISOString() }]),
+      ]);
       if (this.#known.size >= knownMax) this.#known.clear();
       this.#known.set(key, issuedAt.getTime());
     } catch (error) {
-      this.#options.log.error({ err: error, subject: principal.subject }, 'the groups of a caller could not be kept');
+      this.#options.log.error({ err: error, subject: principal.subject }, 'a new token of a caller could not be kept or recorded');
     }
   }
 }

@@ -8,6 +8,7 @@ import type { IssuerSettings } from '../oidc/verify.ts';
 import { Duration } from '../policy/policy-file.ts';
 import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
+import { RecordFile, resolveRecord, type RecordConfig } from './record-config.ts';
 import { loadSinks, SinkEntry, sinksMax, type Sink } from './sinks.ts';
 
 const text = z.string().check(z.minLength(1));
@@ -48,6 +49,7 @@ const File = z.strictObject({
     groupsMaxAge: z._default(Duration, 300),
   }),
   targets: z.record(Name, Target),
+  record: z.optional(RecordFile),
   notifications: z._default(z.array(SinkEntry).check(z.maxLength(sinksMax)), []),
 });
 
@@ -79,6 +81,7 @@ export type RelayConfig = {
   readonly policyFile: string;
   /** As the file was when the configuration was loaded. */
   readonly policy: Policy;
+  readonly record: RecordConfig;
   readonly notifications: readonly Sink[];
   /** What works but should be looked at, for `gate relay check` and the log. */
   readonly warnings: readonly string[];
@@ -105,6 +108,7 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     targets,
     policyFile,
     policy,
+    record: resolveRecord(config.record ?? RecordFile.parse({}), base),
     notifications,
     warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...sinkWarningsOf(notifications, targets)],
     ...(tls && {
@@ -139,6 +143,15 @@ function readEnvironment(variable: string, what: string): string {
   const value = process.env[variable];
   if (!value) throw new GateError('config-invalid', `the ${what}: the environment variable ${variable} is not set`);
   return value;
+}
+
+/** What git needs of the environment to commit and push; it must never ask anybody anything. */
+export function gitEnvironment(): Record<string, string> {
+  const kept = ['PATH', 'HOME', 'SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'LANG'].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return { ...Object.fromEntries(kept), GIT_TERMINAL_PROMPT: '0' };
 }
 
 async function read(file: string, what: string): Promise<string> {

@@ -52,7 +52,7 @@ export async function openDesks(options: DesksOptions): Promise<Desks> {
     relayVersion,
   });
   return {
-    callers: new Callers({ verifier, people, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
+    callers: new Callers({ verifier, people, recorder, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
     requests,
     reader: new RequestReader({ store: stores.requests, policy }),
     sessions,

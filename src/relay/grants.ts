@@ -44,7 +44,7 @@ export class Grants {
   /** What the caller asks for, as far as the policy of now gives it. */
   async give(principal: Principal, asked: GrantRequest): Promise<Given> {
     if (asked.request !== undefined) return this.#collect(principal, asked, asked.request);
-    const admitted = this.#admit(principal, asked);
+    const admitted = await this.#admitOnRecord(principal, asked);
     const { role } = admitted;
     if (role.approval !== undefined) return { request: await this.#ask(principal, asked, admitted, role.approval) };
     const id = createId('g');
@@ -57,7 +57,7 @@ export class Grants {
 
   /** Asks for a grant without taking it. Fails with `usage` where none needs to be asked for. */
   async ask(principal: Principal, asked: GrantRequest): Promise<AccessRequest> {
-    const admitted = this.#admit(principal, asked);
+    const admitted = await this.#admitOnRecord(principal, asked);
     const { role } = admitted;
     if (role.approval !== undefined) return this.#ask(principal, asked, admitted, role.approval);
     throw new GateError('usage', `the role ${role.name} on ${asked.target} needs no approval`, {
@@ -126,6 +126,21 @@ export class Grants {
       ...(revocation?.reason !== undefined && { revokeReason: revocation.reason }),
       sessions: this.#options.sessions.openCount(id),
     };
+  }
+
+  /** A refusal is an entry, too; one that cannot be written is a refusal all the same. */
+  async #admitOnRecord(principal: Principal, asked: GrantRequest): Promise<Admitted> {
+    try {
+      return this.#admit(principal, asked);
+    } catch (error) {
+      if (error instanceof GateError && (error.code === 'denied' || error.code === 'target-unknown')) {
+        const { target, role } = asked;
+        const rule = error.rule ?? error.code;
+        const who = { ...principal, groups: [...principal.groups] };
+        await this.#record([{ kind: 'grant.deny', who, target, ...(role !== undefined && { role }), rule, reason: error.message }]).catch(() => undefined);
+      }
+      throw error;
+    }
   }
 
   #admit(principal: Principal, asked: GrantRequest): Admitted {

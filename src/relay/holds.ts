@@ -1,4 +1,5 @@
 /** Statements that wait for approval: asked for, announced to the client again and again, and decided or given up. */
+import { shapeOf } from '../sql/shape.ts';
 import type { Parameter } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { AccessRequest, ApprovalDesk, ApprovalRule, StatementKey } from '../grant/request.ts';
@@ -123,6 +124,7 @@ export class Holds {
         connection,
         request: request.id,
         sql,
+        shape: shapeOf(sql),
         ...(held.isRedacted && { redacted: true as const }),
         ...(parameters.length > 0 && { parameters: [...parameters] }),
         kinds: [...held.kinds],

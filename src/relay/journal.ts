@@ -67,7 +67,9 @@ export class Journal {
   }
 
   noteOutcome(connection: number, run: Run, state: 'ok' | 'error' | 'suspended' | 'skipped' | 'unknown'): void {
-    const { statement, tags, rows, bytesOut, bytesIn, sqlstate } = run;
+    const { statement, tags, rows, bytesOut, bytesIn, sqlstate, capture } = run;
+    for (const result of capture.results()) void this.note({ kind: 'result', connection, statement, ...result });
+    const { digest } = capture;
     const durationMs = Math.round((performance.now() - run.startedAtMs) * 1000) / 1000;
     void this.note({
       kind: 'outcome',
@@ -78,6 +80,7 @@ export class Journal {
       rows,
       bytesOut,
       bytesIn,
+      ...(digest !== undefined && { digest }),
       ...(sqlstate !== undefined && { sqlstate }),
       durationMs,
     });

@@ -5,6 +5,7 @@ import type { StatementOutline } from '../sql/outline.ts';
 import type { NameChange as SqlNameChange } from '../sql/statement.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Sent } from './masking.ts';
+import type { Capture } from './capture.ts';
 import { Names, type NameChange } from './names.ts';
 
 /** A prepared statement as the relay decided on it. */
@@ -54,6 +55,7 @@ export type Run = {
   readonly timeoutMs?: number;
   /** The rewritten text that the server runs. */
   readonly sent?: Sent;
+  readonly capture: Capture;
   /** It took longer, and was cancelled. */
   isTimedOut?: true;
   hasEnded?: true;

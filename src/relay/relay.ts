@@ -1,9 +1,7 @@
 /** Puts the service together: state, record, parser, sessions, server; and takes it apart in the reverse order. */
-import { join } from 'node:path';
 import { version } from '../../package.json';
 import { TokenVerifier } from '../oidc/verify.ts';
 import { openDatabase } from '../store/database.ts';
-import { openLog } from '../store/log.ts';
 import { Outbox } from '../store/outbox.ts';
 import { openStateDirectory } from '../store/state-directory.ts';
 import { CancelKeys } from './cancel-keys.ts';
@@ -14,6 +12,7 @@ import { loadMaskKey } from './mask-key.ts';
 import { MaskPlans } from './mask-plans.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
+import { openRecord } from './open-record.ts';
 import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import { createRoutes } from './routes.ts';
@@ -47,8 +46,9 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
       relayVersion: version,
     });
     closers.push(() => notifications.stop());
-    const recorder = await openLog(join(state.path, 'log'));
-    closers.push(() => recorder.close());
+    const record = await openRecord(state.path, config.record, log);
+    closers.push(() => record.close());
+    const { recorder } = record;
     const parser = await StatementParser.load(parserWorker);
     closers.push(() => parser.close());
     const verifier = new TokenVerifier(config.issuer);

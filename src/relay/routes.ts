@@ -59,10 +59,11 @@ export function createRoutes(options: RoutesOptions): Hono {
       policy: error === undefined,
       issuer: await verifier.isReady(),
       record: recorder.isAvailable,
+      checkpoints: recorder.publisher.problem === undefined,
       serving: !options.isStopping(),
     };
-    // The policy before a bad one stays in force, so the relay serves; but nobody should have to find out by chance.
-    const isReady = Object.entries(checks).every(([name, isGood]) => isGood || name === 'policy');
+    // The policy before a bad one stays in force, so the relay serves, and a checkpoint may be late for a while; but nobody should have to find out by chance.
+    const isReady = Object.entries(checks).every(([name, isGood]) => isGood || name === 'policy' || name === 'checkpoints');
     return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
   app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version)));

@@ -1,11 +1,6 @@
 /** The way up: what the server sends is followed message by message and passed on, byte for byte where it may be. */
 import { ERRORS, GateError } from '../errors/errors.ts';
-import {
-  decodeCommandTag,
-  decodeReadyForQuery,
-  decodeReport,
-  encodeGateError,
-} from '../pgwire/backend.ts';
+import { decodeCommandTag, decodeReadyForQuery, decodeReport, encodeGateError } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
 import type { Journal } from './journal.ts';
 import type { Sent } from './masking.ts';
@@ -51,7 +46,7 @@ export class Rows {
     this.#options = options;
     this.#scanner = new FrameScanner({
       begin: (type, bodyLength) => this.#begin(type, bodyLength),
-      raw: (bytes) => this.#pass(bytes),
+      raw: (bytes) => this.#passRow(bytes),
       message: (type, bytes) => this.#message(type, bytes),
     });
   }
@@ -113,6 +108,12 @@ export class Rows {
     } else this.#out.push(bytes);
   }
 
+  /** Rows and copy data, whole or in part. */
+  #passRow(bytes: Buffer): void {
+    if (!this.#isMuted) this.#run()?.capture.add(bytes);
+    this.#pass(bytes);
+  }
+
   #begin(type: number, bodyLength: number): 'whole' | 'raw' {
     if (type === dataRow || type === copyData) {
       const run = this.#run();
@@ -149,6 +150,7 @@ export class Rows {
         return this.#pass(bytes);
       case 'T':
         gate?.rowDescription(bytes, pending.running?.statement);
+        pending.running?.capture.describe(bytes);
         return this.#described(bytes);
       case 'n':
         gate?.forget();
@@ -178,7 +180,7 @@ export class Rows {
         // Others are taken whole only behind the last message of the relay's own.
         if (this.#isMuted) return;
         if (gate?.hasRowWork !== true) throw unexpected(type);
-        return this.#pass(type === dataRow ? gate.row(bytes) : gate.copy(bytes));
+        return this.#passRow(type === dataRow ? gate.row(bytes) : gate.copy(bytes));
       case 'N':
         return this.#pass(this.#report(bytes));
       case 'A':

@@ -57,6 +57,7 @@ export class Sessions {
     const over = revokedError(grant);
     if (over !== undefined) throw over;
     parseVerifier(request.verifier);
+    await recorder.checkSpace();
     const open = await store.listSessions({ principal, isOpen: true, limit: sessionsPerPrincipalMax });
     if (open.length >= sessionsPerPrincipalMax) {
       throw new GateError('too-many', `you have ${open.length} open sessions already`);

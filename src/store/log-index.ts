@@ -33,7 +33,7 @@ export function advanceTip(tip: Tip, event: Event, hash: string): Tip {
   return {
     seq: tip.seq + 1,
     hash,
-    isClosed: tip.isClosed || event.kind === 'session.close',
+    isClosed: event.kind === 'relay.start' ? false : tip.isClosed || event.kind === 'session.close' || event.kind === 'relay.stop',
     connections: tip.connections + (event.kind === 'connection.open' ? 1 : 0),
     statements: tip.statements + (isStatement ? 1 : 0),
     refused: tip.refused + (isStatement && event.effect === 'deny' ? 1 : 0),

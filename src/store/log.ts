@@ -1,5 +1,6 @@
 /** The log of all that sessions do: append only, one writer, grouped commits, acknowledged when durable. */
 import { randomBytes } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
@@ -39,6 +40,8 @@ export type LogOptions = {
   readonly pendingBytesMax?: number;
   readonly retryMs?: number;
   readonly probeMs?: number;
+  /** Free space below which `checkSpace` fails. */
+  readonly reserveBytes?: number;
   readonly files?: LogFiles;
   /** The clock that entries are stamped with. */
   readonly now?: () => Date;
@@ -69,6 +72,10 @@ export interface Log extends Recorder {
   lastNumbers(session: string): LastNumbers;
   /** The sessions without a `session.close`, oldest first. */
   openSessions(): string[];
+  /** For what begins something new: fails with `record-unavailable` when the disk has less than its reserve left. */
+  checkSpace(): Promise<void>;
+  /** How the relay before this one ended. */
+  readonly after: 'nothing' | 'stop' | 'crash';
   /** Writes what waits, then lets go of the files. Later calls of `record` are rejected. */
   close(): Promise<void>;
 }
@@ -115,7 +122,9 @@ class FileLog implements Log {
   readonly keys: SessionKeys;
   readonly publisher: Publisher;
   end: LogPlace;
+  readonly after: Log['after'];
   readonly #directory: string;
+  readonly #reserveBytes: number;
   readonly #sessions: LoadedLog['sessions'];
   readonly #tree: TreeFiles;
   readonly #writer: SegmentWriter;
@@ -133,6 +142,9 @@ class FileLog implements Log {
 
   constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys }, options: LogOptions) {
     this.#directory = directory;
+    this.#reserveBytes = options.reserveBytes ?? 0;
+    const beside = loaded.sessions.get(decisionsChain)?.durable;
+    this.after = beside === undefined ? 'nothing' : beside.isClosed ? 'stop' : 'crash';
     this.#sessions = loaded.sessions;
     const last = loaded.segments.at(-1);
     this.end = { segment: last?.number ?? 0, byte: last?.bytes ?? 0 };
@@ -252,6 +264,16 @@ class FileLog implements Log {
   onCommitted(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  async checkSpace(): Promise<void> {
+    if (this.#reserveBytes === 0) return;
+    const { bavail, bsize } = await statfs(this.#directory);
+    const free = bavail * bsize;
+    if (free >= this.#reserveBytes) return;
+    throw new GateError('record-unavailable', `the disk of the record has ${Math.floor(free / 2 ** 20)} MiB left, and its reserve is ${Math.floor(this.#reserveBytes / 2 ** 20)} MiB`, {
+      hint: 'Sessions that are open go on. Whoever runs the relay has to make room.',
+    });
   }
 
   publish(): Promise<string> {

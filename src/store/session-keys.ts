@@ -147,7 +147,7 @@ export class SessionKeys implements SealingKeys {
     const next = { ...file, ...marks };
     if (next.hold === undefined) delete next.hold;
     if (next.shredRequest === undefined) delete next.shredRequest;
-    await this.#save(next as KeyFile);
+    await this.#save(next);
   }
 
   /** Deletes the keys of these classes for good. What a copy of the directory holds is not in its power. */

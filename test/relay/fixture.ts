@@ -96,6 +96,7 @@ export async function startRelayFixture(options: FixtureOptions = {}): Promise<R
     `listen: 127.0.0.1:0
 stateDirectory: ./state
 policyFile: ./policy.yaml
+record: { reserveMegabytes: 0 }
 issuer: { url: '${provider.issuer}', clientId: gate-cli, audience: gate-relay, groupsMaxAge: ${options.groupsMaxAge ?? '24h'} }
 targets:
   prod-db: { host: 127.0.0.1, port: ${postgres.port}, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable }

@@ -105,13 +105,14 @@ function maskLines({ level, columns, sent, refusal }: NonNullable<ExplainAnswer[
   return lines;
 }
 
-function verdictLines({ effect, rule, reason, approval, rowsMax, statementTimeoutMs }: ExplainAnswer['decision']): string[] {
+function verdictLines({ effect, rule, reason, approval, rowsMax, statementTimeoutMs, recordRows }: ExplainAnswer['decision']): string[] {
   const lines = [row('verdict', effect), row('rule', rule), row('reason', reason)];
   if (approval !== undefined) {
     lines.push(row('approval', `${approval.count} of ${approval.by.join(', ')} within ${Math.round(approval.withinSeconds / 60)} min`));
   }
   if (rowsMax !== undefined) lines.push(row('rows', `at most ${rowsMax}`));
   if (statementTimeoutMs !== undefined) lines.push(row('time', `at most ${statementTimeoutMs / 1000} s`));
+  if (recordRows) lines.push(row('record', 'its rows are recorded'));
   return lines;
 }
 

@@ -1,0 +1,109 @@
+/** What the client gets for one statement: a digest of its rows always, the first of the rows themselves where policy asks for them. */
+import { createHash, type Hash } from 'node:crypto';
+import { isUtf8 } from 'node:buffer';
+import type { EventOf, Parameter } from '../audit/entry.ts';
+import { decodeRowDescription, type ResultColumn } from '../mask/guard.ts';
+
+/** Of one statement: rows past either are counted and hashed, and not kept. */
+export type CaptureLimits = { readonly rowsMax: number; readonly bytesMax: number };
+
+export const captureLimits: CaptureLimits = { rowsMax: 1000, bytesMax: 1024 * 1024 };
+
+const dataRow = 0x44;
+const headerBytes = 5;
+
+type ResultSet = { columns: readonly ResultColumn[]; readonly pieces: Buffer[]; bytes: number; isCut: boolean };
+
+export type CapturedResult = Pick<EventOf<'result'>, 'columns' | 'rows' | 'isCut'>;
+
+export class Capture {
+  readonly #limits: CaptureLimits | undefined;
+  #hash: Hash | undefined;
+  readonly #sets: ResultSet[] = [];
+  #bytes = 0;
+
+  /** Without limits no row is kept. */
+  constructor(limits?: CaptureLimits) {
+    this.#limits = limits;
+  }
+
+  get keepsRows(): boolean {
+    return this.#limits !== undefined;
+  }
+
+  /** A RowDescription, as the client gets it: the rows behind it are of these columns. */
+  describe(message: Buffer): void {
+    if (this.#limits === undefined) return;
+    const columns = decodeRowDescription(message);
+    const last = this.#sets.at(-1);
+    if (last !== undefined && last.bytes === 0) last.columns = columns;
+    else this.#sets.push({ columns, pieces: [], bytes: 0, isCut: false });
+  }
+
+  /** The next bytes of DataRow and CopyData messages, cut anywhere. */
+  add(bytes: Buffer): void {
+    this.#hash ??= createHash('sha256');
+    this.#hash.update(bytes);
+    if (this.#limits === undefined) return;
+    if (this.#sets.length === 0) this.#sets.push({ columns: [], pieces: [], bytes: 0, isCut: false });
+    const set = this.#sets.at(-1) as ResultSet;
+    set.bytes += bytes.length;
+    const room = this.#limits.bytesMax - this.#bytes;
+    if (room < bytes.length) set.isCut = true;
+    if (room <= 0) return;
+    // The chunk may be used again by whoever has read it.
+    set.pieces.push(Buffer.from(bytes.subarray(0, room)));
+    this.#bytes += Math.min(room, bytes.length);
+  }
+
+  /** SHA-256 in hex; undefined where no row came. */
+  get digest(): string | undefined {
+    return this.#hash?.copy().digest('hex');
+  }
+
+  results(): CapturedResult[] {
+    const { rowsMax } = this.#limits ?? { rowsMax: 0 };
+    return this.#sets.map(({ columns, pieces, isCut }) => {
+      const { rows, hasMore } = readRows(Buffer.concat(pieces), columns, rowsMax);
+      return {
+        columns: columns.map(({ name, type }) => ({ name, type })),
+        rows,
+        ...((isCut || hasMore) && { isCut: true as const }),
+      };
+    });
+  }
+}
+
+/** Whole messages only: what a limit has cut off is left out. */
+function readRows(bytes: Buffer, columns: readonly ResultColumn[], rowsMax: number): { rows: Parameter[][]; hasMore: boolean } {
+  const rows: Parameter[][] = [];
+  let at = 0;
+  while (at + headerBytes <= bytes.length && rows.length < rowsMax) {
+    const end = at + 1 + bytes.readUInt32BE(at + 1);
+    if (end > bytes.length) break;
+    const body = bytes.subarray(at + headerBytes, end);
+    rows.push(bytes[at] === dataRow ? readRow(body, columns) : [valueOf(body, 0)]);
+    at = end;
+  }
+  return { rows, hasMore: at < bytes.length };
+}
+
+/** Section 54.7, DataRow. A server that lies about lengths gets a shorter row, and no more. */
+function readRow(body: Buffer, columns: readonly ResultColumn[]): Parameter[] {
+  const row: Parameter[] = [];
+  if (body.length < 2) return row;
+  const count = body.readUInt16BE(0);
+  let at = 2;
+  for (let index = 0; index < count && at + 4 <= body.length; index++) {
+    const length = body.readInt32BE(at);
+    at += 4;
+    if (length < 0) row.push(null);
+    else row.push(valueOf(body.subarray(at, at + length), columns[index]?.format ?? 0));
+    at += Math.max(0, length);
+  }
+  return row;
+}
+
+function valueOf(bytes: Buffer, format: number): Parameter {
+  return format === 0 && isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') };
+}
