@@ -1,0 +1,170 @@
+/** Following sessions: each entry within a second, to whoever may see it, until the session or the relay ends. */
+import { connect as connectSocket } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AuditEntry } from '../../src/audit/entry.ts';
+import type { RelayClient } from '../../src/client/relay-client.ts';
+import { tailsPerReaderMax } from '../../src/relay/session-tail.ts';
+import { eventually, fixturePolicy, startRelayFixture, type RelayFixture } from './fixture.ts';
+
+let fixture: RelayFixture;
+beforeAll(async () => {
+  fixture = await startRelayFixture({ policy: fixturePolicy.replace('auditors: [audit]', 'auditors: [audit]\nadministrators: [dba]') });
+});
+afterAll(() => fixture?.[Symbol.asyncDispose]());
+
+type Tail = { readonly entries: AuditEntry[]; readonly lateMs: number[]; readonly ended: Promise<unknown>; stop(): void };
+
+function collect(start: (signal: AbortSignal) => AsyncIterable<AuditEntry>): Tail {
+  const controller = new AbortController();
+  const [entries, lateMs]: [AuditEntry[], number[]] = [[], []];
+  const read = async () => {
+    for await (const entry of start(controller.signal)) {
+      entries.push(entry);
+      lateMs.push(Date.now() - Date.parse(entry.time));
+    }
+  };
+  return { entries, lateMs, ended: read().catch((error: unknown) => error), stop: () => controller.abort('SIGINT') };
+}
+
+/** The general tail shows nothing of before, so what is to be seen has to come after it has begun. */
+async function collectAll(relay: RelayClient): Promise<Tail> {
+  const before = await readings('tail');
+  const tail = collect((signal) => relay.followAll(signal));
+  await eventually('it is on record', async () => (await readings('tail')).length > before.length);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  return tail;
+}
+
+async function readings(what: string) {
+  const found = [];
+  for await (const { event } of (await fixture.clientFor('operator')).decisions()) if (event.kind === 'read' && event.what === what) found.push(event);
+  return found;
+}
+
+const texts = (entries: readonly AuditEntry[]) => entries.flatMap(({ event }) => (event.kind === 'statement' ? [event.sql] : []));
+
+describe('one session', () => {
+  test('from its first entry to its last, each within a second, without a gap', async () => {
+    const { session, client } = await fixture.connect();
+    const pg = await client();
+    await pg.query("select 'before'");
+    const relay = await fixture.clientFor('engineer');
+    const tail = collect((signal) => relay.follow(session.id, signal));
+    await eventually('what was before is there', () => texts(tail.entries).length === 1);
+    const known = tail.entries.length;
+    for (let number = 0; number < 20; number++) await pg.query(`select ${number}`);
+    await relay.endSession(session.id);
+    expect(await tail.ended).toBeUndefined();
+    expect(tail.entries).toEqual(await fixture.entries(session.id));
+    expect(tail.entries.at(-1)?.event.kind).toBe('session.close');
+    expect(texts(tail.entries)).toEqual(["select 'before'", ...Array.from({ length: 20 }, (_, number) => `select ${number}`)]);
+    expect(Math.max(...tail.lateMs.slice(known))).toBeLessThan(1000);
+  });
+
+  test('that has ended already: all of it, and the end', async () => {
+    const { session } = await fixture.connect();
+    const relay = await fixture.clientFor('engineer');
+    await relay.endSession(session.id);
+    const tail = collect((signal) => relay.follow(session.id.slice(0, -1), signal));
+    expect(await tail.ended).toBeUndefined();
+    expect(tail.entries.map(({ event }) => event.kind)).toEqual(['session.open', 'session.close']);
+  });
+
+  test('is on record before it is read; what is sealed stays closed for administrators, and others find nothing', async () => {
+    const { session, client } = await fixture.connect('operator');
+    const pg = await client();
+    const administrator = await fixture.clientFor('dba');
+    const tail = collect((signal) => administrator.follow(session.id, signal));
+    await eventually('it has begun', () => tail.entries.length > 0);
+    expect((await readings('tail')).at(-1)).toMatchObject({ session: session.id, isOpened: false, by: { name: 'dba' } });
+    await pg.query("select 'needle'");
+    await eventually('the statement is there', () => texts(tail.entries).length === 1);
+    expect(JSON.stringify(tail.entries)).not.toContain('needle');
+    expect(tail.entries.find(({ event }) => event.kind === 'statement')?.sealed).toMatchObject({ closed: 'not-allowed' });
+    tail.stop();
+    expect(await tail.ended).toBe('SIGINT');
+    const engineer = await fixture.clientFor('engineer');
+    await expect(engineer.follow(session.id, AbortSignal.timeout(20_000))[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'not-found' });
+  });
+});
+
+describe('all sessions', () => {
+  test('what happens from now on: auditors all of it, others their own', async () => {
+    const old = await fixture.connect();
+    const pg = await old.client();
+    await pg.query("select 'long ago'");
+    const [auditor, owner, administrator] = [
+      await collectAll(await fixture.clientFor('operator')),
+      await collectAll(await fixture.clientFor('engineer')),
+      await collectAll(await fixture.clientFor('dba')),
+    ];
+    await pg.query("select 'now'");
+    const foreign = await fixture.connect('operator');
+    await (await foreign.client()).query("select 'foreign'");
+    await eventually('the auditor has both', () => texts(auditor.entries).length === 2 && texts(administrator.entries).length === 2);
+    expect(texts(auditor.entries)).toEqual(["select 'now'", "select 'foreign'"]);
+    expect(auditor.entries.some(({ event, session }) => session === foreign.session.id && event.kind === 'session.open')).toBe(true);
+    expect(texts(owner.entries)).toEqual(["select 'now'"]);
+    expect(JSON.stringify(administrator.entries)).not.toMatch(/'now'|'foreign'/);
+    expect(new Set(auditor.entries.map(({ session }) => session))).not.toContain('decisions');
+    expect(Math.max(...auditor.lateMs)).toBeLessThan(1000);
+    for (const tail of [auditor, owner, administrator]) tail.stop();
+    await Promise.all([auditor.ended, owner.ended, administrator.ended]);
+  });
+
+  test('a reader who has gone makes room for another; one too many is refused', async () => {
+    const relay = await fixture.clientFor('engineer');
+    const tails = Array.from({ length: tailsPerReaderMax }, () => collect((signal) => relay.followAll(signal)));
+    const begun = async () => (await readings('tail')).filter(({ by }) => by.name === 'engineer').length;
+    const before = await begun();
+    await eventually('all have begun', async () => (await begun()) >= before && (await refusal(relay)) === 'too-many');
+    for (const tail of tails) tail.stop();
+    await Promise.all(tails.map(({ ended }) => ended));
+    await eventually('there is room again', async () => (await refusal(relay)) === undefined);
+  });
+
+  test('one who stands still costs no memory, and misses nothing', async () => {
+    const { session, client } = await fixture.connect();
+    const pg = await client();
+    const token = await (await fixture.clientFor('engineer')).accessToken();
+    const { port, hostname } = new URL(fixture.relayUrl);
+    const socket = connectSocket(Number(port), hostname);
+    socket.write(`GET /v1/sessions/${session.id}/entries?follow=true HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer ${token}\r\n\r\n`);
+    await new Promise((resolve) => socket.once('data', resolve));
+    socket.pause();
+    const large = 'x'.repeat(1024 * 1024);
+    for (let number = 0; number < 40; number++) await pg.query(`select length('${number}${large}')`);
+    const held = process.memoryUsage();
+    let received = '';
+    socket.setEncoding('latin1').on('data', (text: string) => (received = (received + text).slice(-200_000)));
+    await (await fixture.clientFor('engineer')).endSession(session.id);
+    socket.resume();
+    await eventually('the end has come', () => received.includes('session.close'));
+    socket.destroy();
+    expect(held.rss).toBeGreaterThan(0);
+  });
+});
+
+test('when the relay stops, readers are told so', async () => {
+  const { session } = await fixture.connect();
+  const relay = await fixture.clientFor('engineer');
+  const one = collect((signal) => relay.follow(session.id, signal));
+  const all = await collectAll(relay);
+  await eventually('it has begun', () => one.entries.length > 0);
+  await fixture.stopRelay();
+  expect(await one.ended).toMatchObject({ code: 'relay-stopping' });
+  expect(await all.ended).toMatchObject({ code: 'relay-stopping' });
+  await fixture.startRelay();
+});
+
+async function refusal(relay: RelayClient): Promise<string | undefined> {
+  const controller = new AbortController();
+  const first = relay.followAll(controller.signal)[Symbol.asyncIterator]().next();
+  const code = await Promise.race([
+    first.then(() => undefined, (error: { code?: string }) => error.code),
+    new Promise<undefined>((resolve) => setTimeout(resolve, 300)),
+  ]);
+  controller.abort();
+  await first.catch(() => undefined);
+  return code;
+}
