@@ -1,5 +1,6 @@
 /** All grants and sessions of this relay: made, found again after a restart, and ended at the wall of their grant. */
 import type { SessionInfo, SessionRequest, SessionSummary } from '../api/api.ts';
+import { setMaxListeners } from 'node:events';
 import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.ts';
@@ -38,6 +39,8 @@ export class Sessions {
 
   private constructor(options: SessionsOptions) {
     this.#options = options;
+    // Every reader that follows a session listens.
+    setMaxListeners(0, this.#stopping.signal);
   }
 
   /** Takes up the sessions that were open when the relay stopped; those whose grant is over end now. */
