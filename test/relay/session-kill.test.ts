@@ -14,15 +14,16 @@ beforeAll(async () => {
 afterAll(() => fixture?.[Symbol.asyncDispose]());
 
 test('its owner: the client is told who and why, and the record has both ends', async () => {
-  const { session, broken, client } = await fixture.connect();
-  const pg = await client();
+  const tunnel = await fixture.connect();
+  const { session } = tunnel;
+  const pg = await tunnel.client();
   const failed = pg.query('select pg_sleep(30)').catch((error: unknown) => error);
   const relay = await fixture.clientFor('engineer');
   await eventually('the statement runs', async () => (await relay.session(session.id)).statements === 1);
   const killed = await relay.killSession(session.id.slice(0, -1), 'wrong one');
   expect(killed).toMatchObject({ id: session.id, state: 'ended', endReason: 'ended by engineer: wrong one' });
   expect(await failed).toMatchObject({ code: '57P01', message: expect.stringContaining('ended by engineer: wrong one') });
-  await eventually('the port says so', () => broken.some((line) => line.includes('ended by engineer: wrong one')));
+  await eventually('the port says so', () => tunnel.broken.some((line) => line.includes('ended by engineer: wrong one')));
   const events = (await fixture.entries(session.id)).map(({ event }) => event);
   expect(events.find(({ kind }) => kind === 'session.kill')).toMatchObject({ by: { name: 'engineer' }, reason: 'wrong one' });
   expect(events.at(-1)).toEqual({ kind: 'session.close', reason: 'ended by engineer: wrong one' });
