@@ -16,6 +16,11 @@ export function accessOf(policy: Policy, reader: Principal, owner: Pick<Principa
   return isAdministrator(policy, reader) ? 'closed' : 'none';
 }
 
+/** Whether nothing of what somebody sees is closed for them. */
+export function seesWhole(policy: Policy, reader: Principal): boolean {
+  return isAuditor(policy, reader) || !isAdministrator(policy, reader);
+}
+
 export type Reading = Omit<EventOf<'read'>, 'kind' | 'by'>;
 
 /** Durable when this resolves. Fails with `record-unavailable`: what cannot be recorded is not read. */

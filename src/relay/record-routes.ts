@@ -2,12 +2,12 @@
 import type { Context, Hono } from 'hono';
 import { decisionsChain } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
-import { isAdministrator, isAuditor } from '../policy/decide.ts';
+import { isAuditor } from '../policy/decide.ts';
 import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
 import { errorBody, isSet } from './exchange.ts';
 import type { PolicySource } from './policy-source.ts';
-import { accessOf, recordReading } from './reading.ts';
+import { accessOf, recordReading, seesWhole } from './reading.ts';
 import { SessionTails, type Beat } from './session-tail.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -27,8 +27,7 @@ export function addRecordRoutes(app: Hono, { callers, sessions, recorder, polici
   app.get('/v1/sessions/tail', async (context) => {
     const { principal } = await caller(context);
     tails.checkRoom(principal);
-    const isOpened = isAuditor(policy(), principal) || !isAdministrator(policy(), principal);
-    await recordReading(recorder, principal, { what: 'tail', isOpened });
+    await recordReading(recorder, principal, { what: 'tail', isOpened: seesWhole(policy(), principal) });
     return sendEntries(context, tails.all(principal, context.req.raw.signal));
   });
   app.get('/v1/sessions/:id/entries', async (context) => {

@@ -1,14 +1,14 @@
 /** Looks for sessions: by what the state knows of them, and by what their statements were. */
+import { hash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SessionList } from '../api/api.ts';
 import { hasStatementFilter, statementFilters, type SessionQuery } from '../api/session-query.ts';
-import { hash } from 'node:crypto';
 import { GateError } from '../errors/errors.ts';
 import type { Session, SessionFilter } from '../grant/grant.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Principal } from '../principal/principal.ts';
 import type { Log } from '../store/log.ts';
-import { accessOf, recordReading, seesAll } from './reading.ts';
+import { accessOf, recordReading, seesAll, seesWhole } from './reading.ts';
 import type { Sessions } from './sessions.ts';
 import { StatementMatcher } from './statement-matcher.ts';
 
@@ -44,7 +44,7 @@ export class SessionSearch {
     this.#running += 1;
     try {
       const matcher = new StatementMatcher(query);
-      const isWhole = !seesAll(this.#options.policy(), reader) || accessOf(this.#options.policy(), reader, nobody) === 'opened';
+      const isWhole = seesWhole(this.#options.policy(), reader);
       const isOpened = isWhole && matcher.needsContents;
       await recordReading(this.#options.recorder, reader, { what: 'search', isOpened, detail: describe(query) });
       const list = await this.#collect(reader, query, gone, matcher);
@@ -79,7 +79,7 @@ export class SessionSearch {
     const { recorder } = this.#options;
     if (recorder.counts(id).connections === 0) return 0;
     const counter = matcher.counter();
-    for await (const entry of recorder.entries(id, { isOpened })) {
+    for await (const entry of recorder.entries(id, { isOpened, signal: turns.over })) {
       counter.add(entry);
       await turns.take();
       if (turns.isOver) break;
@@ -110,9 +110,6 @@ export class SessionSearch {
   }
 }
 
-/** Owns nothing. */
-const nobody = { issuer: '', subject: '' };
-
 function isPartOf(part: string, { name, subject }: Principal): boolean {
   return [name, subject].some((text) => text.toLowerCase().includes(part.toLowerCase()));
 }
@@ -132,18 +129,18 @@ function rank(part: string): number {
 
 /** Gives way to the rest of the process, and knows when the time is over. */
 class Turns {
+  /** Also when nobody waits for the answer any more. */
+  readonly over: AbortSignal;
   readonly #end: number;
-  readonly #gone: AbortSignal;
   #since = performance.now();
 
   constructor(ms: number, gone: AbortSignal) {
+    this.over = AbortSignal.any([gone, AbortSignal.timeout(ms)]);
     this.#end = performance.now() + ms;
-    this.#gone = gone;
   }
 
-  /** Also when nobody waits for the answer any more. */
   get isOver(): boolean {
-    return performance.now() >= this.#end || this.#gone.aborted;
+    return performance.now() >= this.#end || this.over.aborted;
   }
 
   async take(): Promise<void> {

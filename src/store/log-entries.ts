@@ -17,9 +17,11 @@ export type EntriesQuery = {
   readonly lastHash: string;
   /** Undefined: what is sealed stays sealed. */
   readonly keys: SealingKeys | undefined;
+  /** Aborted: the reading ends where it is. */
+  readonly signal?: AbortSignal | undefined;
 };
 
-export async function* readEntries({ directory, session, spans, lastHash, keys }: EntriesQuery): AsyncGenerator<AuditEntry> {
+export async function* readEntries({ directory, session, spans, lastHash, keys, signal }: EntriesQuery): AsyncGenerator<AuditEntry> {
   const chain = new ChainChecker();
   const needle = Buffer.from(JSON.stringify(session));
   let place = { path: directory, byte: 0 };
@@ -29,6 +31,7 @@ export async function* readEntries({ directory, session, spans, lastHash, keys }
     const path = join(directory, segmentName(span.segment));
     place = { path, byte: span.to };
     for await (const raw of readLines(path, span)) {
+      if (signal?.aborted === true) return;
       // Most lines between are other sessions'; what is not this session's need not be decoded to know that.
       if (!raw.bytes.includes(needle)) continue;
       const body = parseAt(path, raw);

@@ -47,13 +47,18 @@ export type LogOptions = {
   readonly now?: () => Date;
 };
 
+export type EntriesOptions = { readonly isOpened?: boolean; readonly signal?: AbortSignal };
+
 /**
  * What `record` rejected is marked as not counting by the header of the next segment. A process that dies before it
  * can write that header may leave some of it to be found: then it stands there as sent, with its outcome unknown.
  */
 export interface Log extends Recorder {
-  /** The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. */
-  entries(session: string, options?: { readonly isOpened?: boolean }): AsyncIterable<AuditEntry>;
+  /**
+   * The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. A signal
+   * ends them early, without an error.
+   */
+  entries(session: string, options?: EntriesOptions): AsyncIterable<AuditEntry>;
   /** The leaves of the tree in order, from a place on, as of the call. */
   leaves(from: number, to?: number): AsyncIterable<Leaf>;
   /** Behind all that is durable; another object whenever that is more. */
@@ -247,10 +252,10 @@ class FileLog implements Log {
     return open.map(({ id }) => id).filter((id) => id !== decisionsChain);
   }
 
-  entries(session: string, { isOpened = true }: { readonly isOpened?: boolean } = {}): AsyncIterable<AuditEntry> {
+  entries(session: string, { isOpened = true, signal }: EntriesOptions = {}): AsyncIterable<AuditEntry> {
     const state = this.#sessions.get(session);
     const keys = isOpened ? this.keys : undefined;
-    return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys });
+    return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys, signal });
   }
 
   leaves(from: number, to = this.#writer.leaves): AsyncIterable<Leaf> {
