@@ -9,7 +9,7 @@ import type { Followed, LogPlace } from '../store/log-tail.ts';
 import { accessOf } from './reading.ts';
 
 /** How long a reader hears nothing at most. */
-const heartbeatMs = 10_000;
+export const heartbeatMs = 10_000;
 /** What becomes durable within this time is read at once, so that a busy log costs few reads. */
 const gatherMs = 50;
 /** Readers at a time: each of them reads the whole log as it grows. */
@@ -25,6 +25,7 @@ export type TailOptions = {
   readonly ownerOf: (session: string) => Promise<Owner | undefined>;
   /** Aborted, with the error for the reader, when the relay stops. */
   readonly stopping: AbortSignal;
+  readonly heartbeatMs?: number;
 };
 
 /** An entry, or undefined where there has been nothing to tell for a while. */
@@ -101,6 +102,7 @@ export class SessionTails {
   /** Never ends by itself. Nothing waits in memory: what a slow reader has not come to is still in the log. */
   async *#follow(from: LogPlace, gone: AbortSignal): AsyncGenerator<Followed | undefined> {
     const { recorder, stopping } = this.#options;
+    const beatMs = this.#options.heartbeatMs ?? heartbeatMs;
     const bell = new Bell(recorder, [gone, stopping]);
     try {
       let place = from;
@@ -110,7 +112,7 @@ export class SessionTails {
         for await (const found of recorder.between(place, end)) {
           yield found;
           // Also among entries: those that the reader may not see are no sign of life to him.
-          if (performance.now() - toldAt < heartbeatMs) continue;
+          if (performance.now() - toldAt < beatMs) continue;
           toldAt = performance.now();
           yield undefined;
         }
@@ -118,9 +120,9 @@ export class SessionTails {
         if (place !== recorder.end) continue;
         if (stopping.aborted) throw stopping.reason;
         if (gone.aborted) return;
-        const isRung = await bell.wait(heartbeatMs);
+        const isRung = await bell.wait(beatMs);
         if (isRung) await sleep(gatherMs);
-        if (performance.now() - toldAt < heartbeatMs) continue;
+        if (performance.now() - toldAt < beatMs) continue;
         toldAt = performance.now();
         yield undefined;
       }
