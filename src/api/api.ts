@@ -157,9 +157,21 @@ export const SessionSummary = z.object({
   connections: z.number(),
   statements: z.number(),
   refused: z.number(),
+  /** How many of them meet the query, where it asks for statements. */
+  matches: z.optional(z.number()),
 });
 export type SessionSummary = z.infer<typeof SessionSummary>;
-export const SessionList = z.object({ sessions: z.array(SessionSummary) });
+export const SessionList = z.object({
+  sessions: z.array(SessionSummary),
+  /** The search came to its bounds before it came to the end. */
+  isCut: z.optional(z.literal(true)),
+  /** In the sessions of others the text was looked for in the statements without their literals. */
+  isShapesOnly: z.optional(z.literal(true)),
+});
+export type SessionList = z.infer<typeof SessionList>;
+
+/** POST /v1/sessions/:id/kill → the SessionSummary of the session, which has ended. */
+export const SessionKill = z.strictObject({ reason: z.optional(text(reasonLengthMax)) });
 
 /** Every answer that is not 2xx, and the last line of an NDJSON answer that cannot go on. `code` is a key of ERRORS. */
 export const ErrorBody = z.object({

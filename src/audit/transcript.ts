@@ -1,9 +1,10 @@
 /** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
 import { describeDecision, isDecision } from './decisions.ts';
 import type { AuditEntry, EventOf, Sealed } from './entry.ts';
+import { describeNote } from './event-words.ts';
 import { formatResult } from './result-table.ts';
 import { showHidden, showOnOneLine } from './visible-text.ts';
-import { count, describeClosed, describeOutcome, numbered, showDuration, showMoment, showParameter, traffic, type TextKind } from './words.ts';
+import { count, describeClosed, describeOutcome, numbered, showDuration, showMoment, showParameter, type TextKind } from './words.ts';
 
 export type TranscriptOptions = {
   /** Called with text that is safe to print already; must only add to it. */
@@ -75,40 +76,21 @@ class Transcript {
         return this.#close(time, event);
       case 'connection.open':
         return this.#openConnection(time, event);
-      case 'connection.close': {
-        const reason = showOnOneLine(event.reason);
-        return this.#note(time, `connection ${event.connection} closed: ${reason}${traffic(event)}`);
-      }
       case 'statement':
         return this.#statement(time, event, entry.sealed?.closed);
       case 'outcome':
         return this.#outcome(time, event, above);
       case 'hold':
-        return this.#hold(time, event, entry.sealed?.closed);
+        return this.#note(time, describeNote(event)) + this.#closed('hold', entry.sealed?.closed);
+      case 'connection.close':
       case 'cancel':
-        return this.#cancel(time, event);
-      case 'masks.detected': {
-        const where = event.column === undefined ? '' : ` in ${showOnOneLine(event.column)}`;
-        return this.#note(time, `detector ${showOnOneLine(event.detector)} covered ${event.count} value${event.count === 1 ? '' : 's'}${where} of statement ${event.statement}`);
-      }
+      case 'masks.detected':
       case 'masks.breach':
-        return this.#note(time, `ALARM: the result would have shown raw values of ${showOnOneLine(event.column)}; the connection was cut`);
       case 'session.kill':
-        return this.#note(time, showOnOneLine(`ended early by ${event.by.name}${event.reason === undefined ? '' : `: ${event.reason}`}`));
+        return this.#note(time, describeNote(event));
       case 'result':
         return this.#result(time, event, above, entry.sealed?.closed);
     }
-  }
-
-  #cancel(time: string, event: EventOf<'cancel'>): string {
-    const what = event.forwarded ? 'passed on to the server' : 'nothing was running, so it went no further';
-    return this.#note(time, `cancel asked for on connection ${event.connection}: ${what}`);
-  }
-
-  /** The statement itself follows when it is sent, or refused. */
-  #hold(time: string, event: EventOf<'hold'>, closed: Closed): string {
-    const why = `${showOnOneLine(event.reason)} (rule ${showOnOneLine(event.rule)}, request ${showOnOneLine(event.request)})`;
-    return this.#note(time, `held for approval: ${showOnOneLine(event.sql)}: ${why}`) + this.#closed('hold', closed);
   }
 
   /** What to say when the record stops without a `session.close`. */
@@ -151,18 +133,14 @@ class Transcript {
 
   #openConnection(time: string, event: EventOf<'connection.open'>): string {
     this.#tally.connections = Math.max(this.#tally.connections, event.connection);
-    const program = event.applicationName === undefined ? '' : ` by ${showOnOneLine(event.applicationName)}`;
-    const server = event.backendPid === undefined ? '' : `, server process ${event.backendPid}`;
-    const from = showOnOneLine(event.clientAddress);
-    const masks = event.masking === undefined ? '' : `, masked (${event.masking.level})`;
-    return this.#note(time, `connection ${event.connection} opened from ${from}${program}${server}${masks}`);
+    return this.#note(time, describeNote(event));
   }
 
   #statement(time: string, event: StatementEvent, closed: Closed): string {
     this.#tally.statements += 1;
     const connection = this.#tally.connections > 1 ? `${event.connection}:` : '';
     const prompts = [`${connection}${this.#target}=> `, `${connection}${this.#target}-> `] as const;
-    const texts = showHidden(event.sql).split('\n');
+    const texts = (event.sql === '' && closed !== undefined ? '…' : showHidden(event.sql)).split('\n');
     const lines = texts.map((line, index) => {
       const prompt = this.#style('prompt', index === 0 ? prompts[0] : prompts[1]);
       return `${index === 0 ? this.#head(time, event.statement) : margin}${prompt}${this.#style('sql', line)}\n`;

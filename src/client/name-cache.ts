@@ -67,9 +67,11 @@ export function rememberNames(client: RelayClient, directory: string): RelayClie
       }));
       return grant;
     },
-    async sessions(query) {
-      const list = await client.sessions(query);
-      await remember(({ targets }) => ({ targets, sessions: list.map(({ id }) => id) }));
+    async findSessions(query) {
+      const list = await client.findSessions(query);
+      // A search names few; the newest are what people go on with.
+      const isSearch = Object.keys(query).some((name) => name !== 'limit');
+      if (!isSearch) await remember(({ targets }) => ({ targets, sessions: list.sessions.map(({ id }) => id) }));
       return list;
     },
   };

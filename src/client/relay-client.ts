@@ -12,6 +12,7 @@ import {
   type SessionRequest,
   type TargetInfo,
 } from '../api/api.ts';
+import { formatSessionQuery, hasStatementFilter, type SessionQuery } from '../api/session-query.ts';
 import { MaskingInfo } from '../api/masking-api.ts';
 import { ExplainAnswer, type ExplainRequest } from '../api/policy-api.ts';
 import {
@@ -69,10 +70,21 @@ export interface RelayClient extends AuditCalls {
   endSession(id: string, timeoutMs?: number): Promise<void>;
   /** Newest first. */
   sessions(query?: { limit?: number }): Promise<SessionSummary[]>;
+  /** The same, with what there is to know about the search itself. */
+  findSessions(query: SessionQuery): Promise<SessionList>;
   /** `id` may be a unique prefix. */
   session(id: string): Promise<SessionSummary>;
   /** The record of a session in order, read as fast as it is consumed. */
   entries(id: string): AsyncIterable<AuditEntry>;
+  /**
+   * The record of a session from its beginning, each entry as soon as it is durable, until the session ends. Rejects with
+   * the signal's reason, or with `relay-stopping`.
+   */
+  follow(id: string, signal: AbortSignal): AsyncIterable<AuditEntry>;
+  /** What happens from now on in all sessions that the caller may see. Never ends by itself. */
+  followAll(signal: AbortSignal): AsyncIterable<AuditEntry>;
+  /** Ends a session early. Fails with `session-ended` when it has ended already. */
+  killSession(id: string, reason?: string): Promise<SessionSummary>;
   /** What people decided beside the sessions, in order. Fails with `denied` for all but auditors. */
   decisions(): AsyncIterable<AuditEntry>;
   /** What policy says to a text, without running it. */
@@ -130,14 +142,25 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
       const search = query.limit === undefined ? '' : `?limit=${query.limit}`;
       return (await get(`/v1/sessions${search}`, SessionList)).sessions;
     },
+    findSessions: (query) =>
+      ask(
+        { method: 'GET', path: `/v1/sessions${formatSessionQuery(query)}`, ...(hasStatementFilter(query) && { timeoutMs: searchTimeoutMs }) },
+        SessionList,
+      ),
     session: (id) => get(sessionPath(id), SessionSummary),
+    killSession: (id, reason) => ask({ method: 'POST', path: `${sessionPath(id)}/kill`, body: reason === undefined ? {} : { reason } }, SessionSummary),
     entries: (id) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }, AuditEntry),
+    follow: (id, signal) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries?follow=true`, signal }, AuditEntry),
+    followAll: (signal) => readLines(tokens, { relay, method: 'GET', path: '/v1/sessions/tail', signal }, AuditEntry),
     decisions: () => readLines(tokens, { relay, method: 'GET', path: '/v1/decisions' }, AuditEntry),
     explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
     masking: (target) => ask({ method: 'GET', path: `/v1/targets/${encodeURIComponent(target)}/masking`, timeoutMs: 40_000 }, MaskingInfo),
     accessToken: () => tokens.current(),
   };
 }
+
+/** The relay gives a search 20 s; this is for one that does not answer. */
+const searchTimeoutMs = 40_000;
 
 type Ask = <T extends z.ZodMiniType>(call: Call, schema: T) => Promise<z.infer<T>>;
 type Get = <T extends z.ZodMiniType>(path: string, schema: T) => Promise<z.infer<T>>;

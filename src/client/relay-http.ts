@@ -67,7 +67,12 @@ export async function* requestLines<T extends z.ZodMiniType>(
   const { signal, timeoutMs = requestMsMax } = request;
   const timer = setTimeout(() => controller.abort(new DOMException('timed out', 'TimeoutError')), timeoutMs);
   const both = signal === undefined ? controller.signal : AbortSignal.any([controller.signal, signal]);
-  const response = await send(request, both).finally(() => clearTimeout(timer));
+  const response = await send(request, both)
+    .catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw error;
+    })
+    .finally(() => clearTimeout(timer));
   if (response.body === null) return;
   const reader = response.body.getReader();
   try {
@@ -146,6 +151,7 @@ async function readChunk(
     const { value } = await Promise.race([reader.read(), idle]);
     return value === undefined ? undefined : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   } catch (error) {
+    request.signal?.throwIfAborted();
     throw unreachable(request, error);
   } finally {
     clearTimeout(timer);

@@ -53,11 +53,28 @@ export interface GrantStore {
   loadSession(id: string): Promise<Session | undefined>;
   /** False when the session had ended already or is unknown; then nothing changes. */
   endSession(id: string, end: SessionEnd): Promise<boolean>;
-  /** Newest first. `principal` narrows to one owner, `idPrefix` to ids that start so. */
-  listSessions(filter: {
-    readonly principal?: Pick<Principal, 'issuer' | 'subject'>;
-    readonly idPrefix?: string;
-    readonly isOpen?: boolean;
-    readonly limit: number;
-  }): Promise<Session[]>;
+  /** Newest first. */
+  listSessions(filter: SessionFilter): Promise<Session[]>;
 }
+
+export type SessionFilter = {
+  /** One owner. */
+  readonly principal?: Pick<Principal, 'issuer' | 'subject'>;
+  /** Ids that start so. */
+  readonly idPrefix?: string;
+  readonly isOpen?: boolean;
+  readonly target?: string;
+  readonly role?: string;
+  readonly isHuman?: boolean;
+  /**
+   * Parts of the name or subject, all of them. Letters match in either case; for a character beyond ASCII any other
+   * may stand, so the caller looks again.
+   */
+  readonly nameParts?: readonly string[];
+  /** Open at this moment or later, and begun at this one or earlier. */
+  readonly from?: Date;
+  readonly to?: Date;
+  /** Those that come behind this one in the list. */
+  readonly after?: Pick<Session, 'id' | 'startedAt'>;
+  readonly limit: number;
+};

@@ -50,3 +50,11 @@ export function readLimit(context: Context, limitMax: number): number {
   if (!Number.isInteger(asked) || asked < 1) throw new GateError('usage', 'limit must be a positive whole number');
   return Math.min(asked, limitMax);
 }
+
+/** A flag out of the query: `?name`, `?name=true`. */
+export function isSet(context: Context, name: string): boolean {
+  const value = context.req.query(name);
+  if (value === undefined || value === 'false') return false;
+  if (value === '' || value === 'true') return true;
+  throw new GateError('usage', `${name} must be true or false`);
+}

@@ -8,7 +8,7 @@ import { approvedSeconds } from '../grant/life-cycle.ts';
 import type { Approval } from '../grant/request.ts';
 import type { Principal } from '../principal/principal.ts';
 import type { Callers } from './callers.ts';
-import { readBody, readLimit } from './exchange.ts';
+import { isSet, readBody, readLimit } from './exchange.ts';
 import type { Grants } from './grants.ts';
 import type { RelayLog } from './relay-log.ts';
 import type { RequestReader } from './request-reader.ts';
@@ -136,13 +136,6 @@ function approvalOf({ reason, uses, forSeconds, anyParameters }: Approve, at: Da
       },
     }),
   };
-}
-
-function isSet(context: Context, name: string): boolean {
-  const value = context.req.query(name);
-  if (value === undefined || value === 'false') return false;
-  if (value === '' || value === 'true') return true;
-  throw new GateError('usage', `${name} must be true or false`);
 }
 
 function grantInfo(grant: Grant): GrantInfo {

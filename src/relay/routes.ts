@@ -24,6 +24,7 @@ import { errorBody } from './exchange.ts';
 import { addDoctorRoute } from './doctor-route.ts';
 import { addExplainRoute, type ExplainRouteOptions } from './explain-route.ts';
 import type { Grants } from './grants.ts';
+import { addRecordRoutes } from './record-routes.ts';
 import type { RelayLog } from './relay-log.ts';
 import type { RequestReader } from './request-reader.ts';
 import { addRequestRoutes } from './request-routes.ts';
@@ -76,6 +77,7 @@ export function createRoutes(options: RoutesOptions): Hono {
     const { principal } = await caller(context);
     return context.json({ targets: targetsFor(options, principal) });
   });
+  addRecordRoutes(app, options);
   addSessionRoutes(app, options);
   addExplainRoute(app, options);
   addDoctorRoute(app, options);

@@ -1,14 +1,16 @@
-/** The HTTP API of sessions: opened, listed, shown with their record, ended. */
+/** The HTTP API of sessions: opened, looked for, shown, ended. */
 import type { Context, Hono } from 'hono';
-import { SessionRequest } from '../api/api.ts';
-import { decisionsChain, type AuditEntry } from '../audit/entry.ts';
+import { SessionKill, SessionRequest } from '../api/api.ts';
+import { SessionQuery } from '../api/session-query.ts';
 import { GateError } from '../errors/errors.ts';
-import { isAuditor } from '../policy/decide.ts';
 import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
-import { errorBody, readBody, readLimit } from './exchange.ts';
+import { readBody, readLimit } from './exchange.ts';
 import type { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
+import type { RequestReader } from './request-reader.ts';
+import { killSession } from './session-kill.ts';
+import { SessionSearch } from './session-search.ts';
 import type { Sessions } from './sessions.ts';
 
 const listLimitMax = 1000;
@@ -18,10 +20,13 @@ export type SessionRoutesOptions = {
   readonly sessions: Sessions;
   readonly recorder: Log;
   readonly policies: PolicySource;
+  readonly reader: RequestReader;
   readonly log: RelayLog;
 };
 
-export function addSessionRoutes(app: Hono, { callers, sessions, recorder, policies, log }: SessionRoutesOptions): void {
+export function addSessionRoutes(app: Hono, { callers, sessions, recorder, policies, reader, log }: SessionRoutesOptions): void {
+  const policy = () => policies.current;
+  const search = new SessionSearch({ sessions, recorder, policy });
   const caller = (context: Context) => callers.authenticate(context.req.header('authorization'));
 
   app.post('/v1/sessions', async (context) => {
@@ -32,28 +37,19 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, polic
   });
   app.get('/v1/sessions', async (context) => {
     const { principal } = await caller(context);
-    return context.json({ sessions: await sessions.list(principal, readLimit(context, listLimitMax)) });
+    const query = { ...readQuery(context), limit: readLimit(context, listLimitMax) };
+    return context.json(await search.find(principal, query, context.req.raw.signal));
   });
   app.get('/v1/sessions/:id', async (context) => {
     const { principal } = await caller(context);
     return context.json(await sessions.find(principal, context.req.param('id')));
   });
-  app.get('/v1/sessions/:id/entries', async (context) => {
-    const { principal } = await caller(context);
-    const { id } = await sessions.find(principal, context.req.param('id'));
-    // A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off.
-    return context.body(ReadableStream.from(encodeEntries(recorder.entries(id))), 200, {
-      'content-type': 'application/x-ndjson',
-    });
-  });
-  app.get('/v1/decisions', async (context) => {
-    const { principal } = await caller(context);
-    if (!isAuditor(policies.current, principal)) {
-      throw new GateError('denied', 'what was decided is for auditors to read', { rule: 'auditors', hint: 'Your own requests are in gate requests list --mine.' });
-    }
-    return context.body(ReadableStream.from(encodeEntries(recorder.entries(decisionsChain))), 200, {
-      'content-type': 'application/x-ndjson',
-    });
+  app.post('/v1/sessions/:id/kill', async (context) => {
+    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
+    const { reason } = await readBody(context, SessionKill);
+    const session = await killSession({ sessions, reader, policy }, principal, context.req.param('id'), reason);
+    log.info({ session: session.id, subject: principal.subject }, 'session ended early');
+    return context.json(session);
   });
   app.post('/v1/sessions/:id/end', async (context) => {
     const { principal } = await caller(context);
@@ -63,11 +59,20 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, polic
   });
 }
 
-async function* encodeEntries(entries: AsyncIterable<AuditEntry>): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const entry of entries) yield Buffer.from(`${JSON.stringify(entry)}\n`);
-  } catch (error) {
-    if (!(error instanceof GateError)) throw error;
-    yield Buffer.from(`${JSON.stringify(errorBody(error))}\n`);
+/** Fails with `usage` for what it does not know, what comes twice, and what is malformed. */
+function readQuery(context: Context): SessionQuery {
+  const given = Object.entries(context.req.queries());
+  const twice = given.find(([, values]) => values.length > 1);
+  if (twice !== undefined) throw new GateError('usage', `${twice[0]} stands there more than once`);
+  const parsed = SessionQuery.safeParse(Object.fromEntries(given.map(([name, [value]]) => [name, value])));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    if (issue?.code === 'unrecognized_keys') throw new GateError('usage', `sessions cannot be asked for by ${issue.keys.join(', ')}`);
+    throw new GateError('usage', `${issue?.path.join('.') ?? 'the query'}: ${issue?.message ?? 'is not valid'}`);
   }
+  const { limit: _, ...query } = parsed.data;
+  if (query.since !== undefined && query.until !== undefined && Date.parse(query.since) > Date.parse(query.until)) {
+    throw new GateError('usage', 'since must not be later than until');
+  }
+  return query;
 }

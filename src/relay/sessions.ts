@@ -1,8 +1,9 @@
 /** All grants and sessions of this relay: made, found again after a restart, and ended at the wall of their grant. */
 import type { SessionInfo, SessionRequest, SessionSummary } from '../api/api.ts';
+import { setMaxListeners } from 'node:events';
+import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
-import type { Grant, GrantStore, Session } from '../grant/grant.ts';
-import { isAuditor } from '../policy/decide.ts';
+import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
@@ -11,6 +12,7 @@ import { Deadlines } from './deadlines.ts';
 import { createId } from './ids.ts';
 import { Journal } from './journal.ts';
 import { LiveSession, type SessionServices } from './live-session.ts';
+import { seesAll } from './reading.ts';
 
 /** Open sessions of one principal at a time. */
 export const sessionsPerPrincipalMax = 50;
@@ -30,10 +32,15 @@ export class Sessions {
   readonly #live = new Map<string, LiveSession>();
   readonly #walls = new Deadlines((id) => void this.#onWall(id));
   readonly #retries = new Map<string, NodeJS.Timeout>();
+  /** Who is ending which session now. */
+  readonly #killing = new Map<string, Promise<void>>();
+  readonly #stopping = new AbortController();
   #isStopped = false;
 
   private constructor(options: SessionsOptions) {
     this.#options = options;
+    // Every reader that follows a session listens.
+    setMaxListeners(0, this.#stopping.signal);
   }
 
   /** Takes up the sessions that were open when the relay stopped; those whose grant is over end now. */
@@ -114,7 +121,7 @@ export class Sessions {
     if (session === undefined || !isSamePrincipal(session.grant.principal, principal)) {
       throw new GateError('not-found', `you have no session "${id}"`);
     }
-    throw new GateError('session-ended', `session ${id} has ended: ${session.end?.reason ?? 'its target is gone'}`);
+    return this.#failEnded(id);
   }
 
   /** Ends a session for good, at once, with a reason that its clients and its record show. */
@@ -126,6 +133,37 @@ export class Sessions {
     await live.end(error);
     await live.journal.note({ kind: 'session.close', reason: error.message });
     await this.#storeEnd(id, { at: new Date(), reason: error.message });
+  }
+
+  /**
+   * Ends a session early; who and why is on record before. Fails with `session-ended` for one that has ended already,
+   * and for all but the first who do so at the same time.
+   */
+  async kill(id: string, by: Principal, reason: string | undefined): Promise<SessionSummary> {
+    const error = new GateError('session-ended', `ended by ${by.name}${reason === undefined ? '' : `: ${reason}`}`);
+    const live = this.#live.get(id);
+    const earlier = this.#killing.get(id);
+    if (live === undefined || earlier !== undefined) {
+      await earlier?.catch(() => undefined);
+      return this.#failEnded(id);
+    }
+    const killing = live.journal.record([killEvent(by, reason)]).then(() => this.end(id, error));
+    this.#killing.set(id, killing);
+    try {
+      await killing;
+    } finally {
+      this.#killing.delete(id);
+    }
+    const session = await this.#options.store.loadSession(id);
+    if (session === undefined) throw new GateError('not-found', `there is no session "${id}"`);
+    const ended = this.summarize(session);
+    // A state that cannot be written now is written later, and the session has ended all the same.
+    return ended.state === 'ended' ? ended : { ...ended, state: 'ended', endReason: error.message };
+  }
+
+  async #failEnded(id: string): Promise<never> {
+    const session = await this.#options.store.loadSession(id);
+    throw new GateError('session-ended', `session ${id} has ended: ${session?.end?.reason ?? 'its target is gone'}`);
   }
 
   /** Ends every session of a grant at once. */
@@ -157,17 +195,26 @@ export class Sessions {
     for (const timer of this.#retries.values()) clearTimeout(timer);
     this.#retries.clear();
     await Promise.all([...this.#live.values()].map((live) => live.endConnections(error)));
+    this.#stopping.abort(error);
   }
 
-  async list(viewer: Principal, limit: number): Promise<SessionSummary[]> {
-    const everybody = isAuditor(this.#options.services.policy(), viewer);
-    const sessions = await this.#options.store.listSessions({ ...(!everybody && { principal: viewer }), limit });
-    return sessions.map((session) => this.#summarize(session));
+  /** Aborted, with the error for whoever still reads, once no connection is left. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  /** Whoever may see them. */
+  stored(filter: SessionFilter): Promise<Session[]> {
+    return this.#options.store.listSessions(filter);
+  }
+
+  async ownerOf(id: string): Promise<Principal | undefined> {
+    return (await this.#options.store.loadSession(id))?.grant.principal;
   }
 
   /** By id or a prefix that only one session has, among those that the viewer may see. */
   async find(viewer: Principal, idPrefix: string): Promise<SessionSummary> {
-    const everybody = isAuditor(this.#options.services.policy(), viewer);
+    const everybody = seesAll(this.#options.services.policy(), viewer);
     const found = await this.#options.store.listSessions({
       ...(!everybody && { principal: viewer }),
       idPrefix,
@@ -177,13 +224,13 @@ export class Sessions {
     const [session] = found;
     if (session === undefined) {
       throw new GateError('not-found', `there is no session "${idPrefix}", or you may not see it`, {
-        hint: 'Auditors see all sessions, others their own. See gate sessions list.',
+        hint: 'Auditors and administrators see all sessions, others their own. See gate sessions list.',
       });
     }
-    return this.#summarize(session);
+    return this.summarize(session);
   }
 
-  #summarize(session: Session): SessionSummary {
+  summarize(session: Session): SessionSummary {
     const { grant, end } = session;
     const counts = end?.counts ?? this.#options.recorder.counts(session.id);
     return {
@@ -238,6 +285,10 @@ export function revokedError(grant: Grant | undefined): GateError | undefined {
   const { by, at, reason } = grant.revocation;
   const why = reason === undefined ? '' : `: ${reason}`;
   return new GateError('grant-revoked', `the grant was revoked by ${by.name} at ${at.toISOString()}${why}`);
+}
+
+function killEvent({ issuer, subject, kind, name, groups }: Principal, reason: string | undefined): EventOf<'session.kill'> {
+  return { kind: 'session.kill', by: { issuer, subject, kind, name, groups: [...groups] }, ...(reason !== undefined && { reason }) };
 }
 
 function expired(grant: Grant): GateError {

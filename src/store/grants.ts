@@ -1,7 +1,7 @@
 /** Grants and sessions in SQLite. */
-import type { ExpressionBuilder, ReferenceExpression, Selectable } from 'kysely';
+import { sql, type ExpressionBuilder, type ReferenceExpression, type Selectable } from 'kysely';
 import * as z from 'zod/mini';
-import type { Grant, GrantStore, Revocation, Session, SessionEnd } from '../grant/grant.ts';
+import type { Grant, GrantStore, Revocation, Session, SessionEnd, SessionFilter } from '../grant/grant.ts';
 import type { Database, Tables } from './database.ts';
 import { StoredPrincipal } from './request-tables.ts';
 
@@ -61,14 +61,26 @@ export class SqliteGrantStore implements GrantStore {
     return result.numUpdatedRows > 0n;
   }
 
-  async listSessions(filter: Parameters<GrantStore['listSessions']>[0]): Promise<Session[]> {
-    const { principal, idPrefix, isOpen, limit } = filter;
+  async listSessions(filter: SessionFilter): Promise<Session[]> {
+    const { principal, idPrefix, isOpen, target, role, isHuman, nameParts = [], from, to, after, limit } = filter;
     let query = this.#sessions().orderBy('started_at', 'desc').orderBy('sessions.id', 'desc').limit(limit);
     if (principal !== undefined) {
       query = query.where('issuer', '=', principal.issuer).where('subject', '=', principal.subject);
     }
     if (idPrefix !== undefined && idPrefix !== '') query = query.where((where) => startsWith(where, 'sessions.id', idPrefix));
     if (isOpen !== undefined) query = query.where('ended_at', isOpen ? 'is' : 'is not', null);
+    if (target !== undefined) query = query.where('target', '=', target);
+    if (role !== undefined) query = query.where('role', '=', role);
+    if (isHuman !== undefined) query = query.where('principal_kind', isHuman ? '=' : '!=', 'human');
+    for (const part of nameParts) query = query.where((where) => where.or(['name', 'subject'].map((column) => contains(column, part))));
+    if (from !== undefined) query = query.where((where) => where.or([where('ended_at', 'is', null), where('ended_at', '>=', from.toISOString())]));
+    if (to !== undefined) query = query.where('started_at', '<=', to.toISOString());
+    if (after !== undefined) {
+      const at = after.startedAt.toISOString();
+      query = query.where((where) =>
+        where.or([where('started_at', '<', at), where.and([where('started_at', '=', at), where('sessions.id', '<', after.id)])]),
+      );
+    }
     return (await query.execute()).map(toSession);
   }
 
@@ -89,6 +101,15 @@ export function startsWith<T extends keyof Tables>(
 ) {
   const length = Array.from(prefix).length;
   return where(where.fn('substr', [column, where.val(1), where.val(length)]), '=', prefix);
+}
+
+/** `like` of SQLite folds the letters of ASCII only; any other character may stand for one beyond. */
+function contains(column: string, part: string) {
+  const pattern = Array.from(part, (character) => {
+    if (/[%_\\]/.test(character)) return `\\${character}`;
+    return /[\0-\x7f]/.test(character) ? character : '_';
+  });
+  return sql<boolean>`${sql.ref(column)} like ${`%${pattern.join('')}%`} escape '\\'`;
 }
 
 const Groups = z.array(z.string());

@@ -17,9 +17,11 @@ export type EntriesQuery = {
   readonly lastHash: string;
   /** Undefined: what is sealed stays sealed. */
   readonly keys: SealingKeys | undefined;
+  /** Aborted: the reading ends where it is. */
+  readonly signal?: AbortSignal | undefined;
 };
 
-export async function* readEntries({ directory, session, spans, lastHash, keys }: EntriesQuery): AsyncGenerator<AuditEntry> {
+export async function* readEntries({ directory, session, spans, lastHash, keys, signal }: EntriesQuery): AsyncGenerator<AuditEntry> {
   const chain = new ChainChecker();
   const needle = Buffer.from(JSON.stringify(session));
   let place = { path: directory, byte: 0 };
@@ -29,6 +31,7 @@ export async function* readEntries({ directory, session, spans, lastHash, keys }
     const path = join(directory, segmentName(span.segment));
     place = { path, byte: span.to };
     for await (const raw of readLines(path, span)) {
+      if (signal?.aborted === true) return;
       // Most lines between are other sessions'; what is not this session's need not be decoded to know that.
       if (!raw.bytes.includes(needle)) continue;
       const body = parseAt(path, raw);
@@ -40,7 +43,7 @@ export async function* readEntries({ directory, session, spans, lastHash, keys }
       const found = chain.add(body);
       if (found !== undefined) throw damaged(path, { byte: raw.from }, found.problem);
       last = body.hash;
-      yield await open(body.entry, contents, keys);
+      yield await openStored(body.entry, contents, keys);
       contents = undefined;
     }
   }
@@ -74,7 +77,8 @@ export function sealingSession({ session, event }: { readonly session: string; r
   return session;
 }
 
-async function open(stored: StoredEntry, contents: Buffer | undefined, keys: SealingKeys | undefined): Promise<AuditEntry> {
+/** As a reader gets it; without keys what is sealed stays sealed. */
+export async function openStored(stored: StoredEntry, contents: Buffer | undefined, keys: SealingKeys | undefined): Promise<AuditEntry> {
   const { sealed, session, seq } = stored;
   if (sealed === undefined) return openEntry(stored, {});
   if (keys === undefined) return openEntry(stored, 'not-allowed');
@@ -136,7 +140,7 @@ function unframeAt(path: string, raw: { bytes: Buffer; from: number }): Buffer {
   }
 }
 
-function parseAt(path: string, raw: { bytes: Buffer; from: number }): Body {
+export function parseAt(path: string, raw: { bytes: Buffer; from: number }): Body {
   try {
     return parseLine(raw.bytes);
   } catch (error) {

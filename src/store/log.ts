@@ -1,18 +1,17 @@
 /** The log of all that sessions do: append only, one writer, grouped commits, acknowledged when durable. */
-import { randomBytes } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { formatVerifierKey } from '../audit/checkpoint.ts';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
-import { frameEntry, frameSealed } from '../audit/line.ts';
 import type { Recorder } from '../audit/recorder.ts';
-import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
-import { GateError, messageOf } from '../errors/errors.ts';
+import { GateError } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
+import { frameEvent, needsKey, unavailable } from './frame-event.ts';
 import { Batch, type Framed } from './log-batch.ts';
 import { readEntries, readLeaves, readSealed, sealingSession, type Leaf } from './log-entries.ts';
 import { makeDurableDirectory, realLogFiles, type LogFiles } from './log-files.ts';
 import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type SessionState, type Tip } from './log-index.ts';
+import { readBetween, type Followed, type LogPlace } from './log-tail.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
 import { Publisher } from './publisher.ts';
 import { SegmentWriter } from './segment-writer.ts';
@@ -47,17 +46,26 @@ export type LogOptions = {
   readonly now?: () => Date;
 };
 
+export type EntriesOptions = { readonly isOpened?: boolean; readonly signal?: AbortSignal };
+
 /**
  * What `record` rejected is marked as not counting by the header of the next segment. A process that dies before it
  * can write that header may leave some of it to be found: then it stands there as sent, with its outcome unknown.
  */
 export interface Log extends Recorder {
-  /** The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. */
-  entries(session: string, options?: { readonly isOpened?: boolean }): AsyncIterable<AuditEntry>;
+  /**
+   * The durable entries of a session in order, as of the call; none for an unknown one. Throws `record-damaged`. A signal
+   * ends them early, without an error.
+   */
+  entries(session: string, options?: EntriesOptions): AsyncIterable<AuditEntry>;
   /** What the entries of a session have sealed, in order, as it stands in the record. */
   sealed(session: string): AsyncIterable<Buffer>;
   /** The leaves of the tree in order, from a place on, as of the call. */
   leaves(from: number, to?: number): AsyncIterable<Leaf>;
+  /** Behind all that is durable; another object whenever that is more. */
+  readonly end: LogPlace;
+  /** The entries of all sessions between two places, in order. Throws `record-damaged`. */
+  between(from: LogPlace, to: LogPlace): AsyncIterable<Followed>;
   /** Tells of each group that has become durable. Answers how to stop that. */
   onCommitted(listener: () => void): () => void;
   /** Signs a checkpoint over all that is durable by now, and answers it as a signed note. */
@@ -124,6 +132,7 @@ class FileLog implements Log {
   readonly keys: SessionKeys;
   readonly publisher: Publisher;
   readonly verifierKey: string;
+  end: LogPlace;
   readonly after: Log['after'];
   readonly #directory: string;
   readonly #reserveBytes: number;
@@ -148,6 +157,8 @@ class FileLog implements Log {
     const beside = loaded.sessions.get(decisionsChain)?.durable;
     this.after = beside === undefined ? 'nothing' : beside.isClosed ? 'stop' : 'crash';
     this.#sessions = loaded.sessions;
+    const last = loaded.segments.at(-1);
+    this.end = { segment: last?.number ?? 0, byte: last?.bytes ?? 0 };
     this.#tree = loaded.tree;
     this.keys = loaded.keys;
     this.verifierKey = loaded.verifierKey;
@@ -204,7 +215,7 @@ class FileLog implements Log {
       let tip = state.tip;
       let bytes = this.#inFlightBytes + (this.#waiting?.bytes ?? 0);
       for (const event of events) {
-        const framed = this.#frame({ v: 1, session, seq: tip.seq + 1, prev: tip.hash, time }, event);
+        const framed = frameEvent(this.keys, { v: 1, session, seq: tip.seq + 1, prev: tip.hash, time }, event);
         tip = advanceTip(tip, event, framed.entry.hash);
         lines.push({ framed, tip });
         bytes += framed.entry.bytes.length + (framed.sealed?.bytes.length ?? 0);
@@ -219,24 +230,6 @@ class FileLog implements Log {
     state.tip = lines.at(-1)?.tip ?? state.tip;
     this.#draining ??= this.#drain();
     return this.#waiting.done;
-  }
-
-  #frame(envelope: Omit<AuditEntry, 'event' | 'sealed'>, event: Event): Framed {
-    const { session, seq } = envelope;
-    const { open, closed } = splitEvent(this.#withKeyedDigest(session, event));
-    if (closed === undefined) return { entry: frameEntry(formatEntry(envelope, open, undefined)) };
-    const owner = sealingSession({ session, event });
-    const key = this.keys.keyOf(owner, closed.key);
-    if (key === undefined) throw unavailable(`the data keys of ${owner === decisionsChain ? 'the relay' : `session ${owner}`} are gone`);
-    const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, randomBytes(nonceBytes));
-    return { sealed: frameSealed(session, bytes), entry: frameEntry(formatEntry(envelope, open, describeSealed(bytes, closed.key))) };
-  }
-
-  #withKeyedDigest(session: string, event: Event): Event {
-    if (event.kind !== 'outcome' || event.digest === undefined) return event;
-    const key = this.keys.keyOf(session, 'results');
-    if (key === undefined) throw unavailable(`the data keys of session ${session} are gone`);
-    return { ...event, digest: keyedDigest(event.digest, key) };
   }
 
   counts(session: string): SessionCounts {
@@ -255,10 +248,10 @@ class FileLog implements Log {
     return open.map(({ id }) => id).filter((id) => id !== decisionsChain);
   }
 
-  entries(session: string, { isOpened = true }: { readonly isOpened?: boolean } = {}): AsyncIterable<AuditEntry> {
+  entries(session: string, { isOpened = true, signal }: EntriesOptions = {}): AsyncIterable<AuditEntry> {
     const state = this.#sessions.get(session);
     const keys = isOpened ? this.keys : undefined;
-    return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys });
+    return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys, signal });
   }
 
   sealed(session: string): AsyncIterable<Buffer> {
@@ -272,6 +265,10 @@ class FileLog implements Log {
 
   leaves(from: number, to = this.#writer.leaves): AsyncIterable<Leaf> {
     return readLeaves(this.#directory, this.#writer.segments, from, Math.min(to, this.#writer.leaves));
+  }
+
+  between(from: LogPlace, to: LogPlace): AsyncIterable<Followed> {
+    return readBetween({ directory: this.#directory, segments: this.#writer.segments, from, to, keys: this.keys });
   }
 
   onCommitted(listener: () => void): () => void {
@@ -333,6 +330,7 @@ class FileLog implements Log {
       state.commit({ ...touch.tip, lastLeaf: firstLeaf + touch.leaf }, { segment, from: from + touch.from, to: from + touch.to });
       if (touch.tip.isClosed) this.keys.release(state.id);
     }
+    this.end = { segment, byte: from + bytes };
     for (const leaf of leaves) this.#tree.append(leaf);
     this.publisher.note();
     for (const listener of this.#listeners) listener();
@@ -373,22 +371,8 @@ class FileLog implements Log {
   }
 }
 
-/** Also where nothing is sealed yet: without keys there is no session. */
-function needsKey({ kind }: Event): boolean {
-  return kind === 'session.open' || kind === 'statement' || kind === 'outcome' || kind === 'hold' || kind === 'request' || kind === 'result';
-}
-
 function lostTree(): GateError {
   return new GateError('record-damaged', 'the record is damaged: it has entries, and no checkpoint', {
     hint: 'Keep the directory as it is: it is evidence. Restore the checkpoint and its tiles from a copy.',
-  });
-}
-
-function unavailable(error: unknown): GateError {
-  if (error instanceof GateError) return error;
-  const reason = messageOf(error).replace(/^[A-Z0-9]+: /, '').replace(/, [a-z]+( '.*)?$/s, '');
-  return new GateError('record-unavailable', `the record cannot be written: ${reason}`, {
-    hint: 'Nothing runs unrecorded. Once the relay can write to its state directory again, it goes on by itself.',
-    cause: error,
   });
 }

@@ -50,7 +50,7 @@ function offered(line: string, more: { relay?: string; cache?: NameCache } = {})
 describe('what may stand at the cursor', () => {
   test.each([
     ['st', ['status']],
-    ['sessions ', ['list', 'show', 'replay', 'help']],
+    ['sessions ', ['list', 'show', 'replay', 'tail', 'kill', 'help']],
     ['--json sessions re', ['replay']],
     ['completion ', [...shells]],
     ['connect ', ['prod-db', 'prod-eu']],

@@ -46,7 +46,9 @@ describe('gate sessions list', () => {
     await runSessionsList(context, { limit: 50, columns: 140 });
     const lines = out.join('').trimEnd().split('\n');
     expect(lines).toHaveLength(3);
-    expect(Math.max(...lines.map(displayWidth))).toBe(140);
+    const width = Math.max(...lines.map(displayWidth));
+    // A blank before the cut is not written, and where it falls depends on how long ago it was.
+    expect([139, 140]).toContain(width);
     expect(lines[2]).toMatch(/ {2}ticket 4711: \S.*…$/);
     const narrow = stage.openTerminal('engineer');
     await runSessionsList(narrow.context, { limit: 50, columns: 40 });

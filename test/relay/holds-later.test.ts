@@ -152,7 +152,7 @@ describe('the record', () => {
       if (event.kind === 'policy' && event.error !== undefined) errors.push(event.error);
     }
     await expect((await fixture.clientFor('engineer')).decisions()[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'denied' });
-    expect([...kinds.keys()].toSorted()).toEqual(['grant', 'login', 'policy', 'relay.start', 'request', 'request.end', 'vote']);
+    expect([...kinds.keys()].toSorted()).toEqual(['grant', 'login', 'policy', 'read', 'relay.start', 'request', 'request.end', 'vote']);
     expect(kinds.get('policy')).toBe(4);
     expect(errors).toEqual([expect.stringContaining('policy.yaml')]);
   });

@@ -139,6 +139,21 @@ export function grantStoreContract(name: string, make: () => Promise<GrantStore>
       expect(await ids({ isOpen: true })).toEqual(['AA4', 'a%3', 'aa1']);
       expect(await ids({ isOpen: false })).toEqual(['ab2']);
       expect(await ids({ idPrefix: 'a', isOpen: true, principal: erin })).toEqual(['aa1']);
+      expect(await ids({ target: grant('g1').target, role: grant('g1').role })).toHaveLength(4);
+      expect(await ids({ target: 'elsewhere' })).toEqual([]);
+      expect(await ids({ role: 'elsewhere' })).toEqual([]);
+      expect(await ids({ isHuman: true })).toHaveLength(4);
+      expect(await ids({ isHuman: false })).toEqual([]);
+      expect(await ids({ nameParts: [erin.name.toUpperCase()] })).toEqual(['AA4', 'aa1']);
+      expect(await ids({ nameParts: [erin.name, dora.name] })).toEqual([]);
+      expect(await ids({ nameParts: [`${erin.name.slice(0, 1)}%`] })).toEqual([]);
+      expect(await ids({ nameParts: [`${erin.name.slice(0, 1)}_`] })).toEqual([]);
+      expect(await ids({ nameParts: ['\\'] })).toEqual([]);
+      expect(await ids({ to: at(2) })).toEqual(['a%3', 'aa1']);
+      expect(await ids({ from: end.at })).toHaveLength(4);
+      expect(await ids({ from: new Date(end.at.getTime() + 1) })).toEqual(['AA4', 'a%3', 'aa1']);
+      expect(await ids({ after: { id: 'ab2', startedAt: at(3) } })).toEqual(['a%3', 'aa1']);
+      expect(await ids({ after: { id: 'AA4', startedAt: at(4) } }, 1)).toEqual(['ab2']);
     });
   });
 }

@@ -1,12 +1,12 @@
 /** gate policy replay: what a candidate policy would have said to recorded history; 1 on drift, 0 on none, 2 if it cannot tell. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { SessionSummary } from '../../../api/api.ts';
 import type { RelayClient } from '../../../client/relay-client.ts';
 import type { ReplayedStatement, ReplayOptions } from '../../../policy/replay.ts';
 import { GateError } from '../../../errors/errors.ts';
-import { parseDuration } from '../../../policy/duration.ts';
 import type { Context } from '../../context.ts';
 import { ExitCode } from '../../exit-code.ts';
+import { parseMoment } from '../../moment.ts';
 import { formatTable, oneLine } from '../../output.ts';
 import { loadNames, loadPolicy } from './offline.ts';
 
@@ -32,8 +32,8 @@ export function replayCommand(context: Context): Command {
         'newly allow, hold or deny, and the masks that it would take away. Exit code 0 when nothing changes, 1 when something does, 2 when that cannot be told.',
     )
     .requiredOption('--policy <file>', 'the candidate')
-    .requiredOption('--from <time>', 'a time like 2026-05-04T10:00:00Z, or how long ago: 12h', parseTime)
-    .option('--to <time>', 'the same; without it until now', parseTime)
+    .requiredOption('--from <time>', 'a time like 2026-05-04T10:00:00Z, or how long ago: 12h', parseMoment)
+    .option('--to <time>', 'the same; without it until now', parseMoment)
     .option('--target <name>', 'statements on this target only')
     .option('--catalog <file>', 'tables and keys as in the catalog of policy tests; names are unknown without it')
     .action((flags: Flags) => runPolicyReplay(context, flags));
@@ -128,16 +128,4 @@ function format({ sessions, statements, changes }: Totals): string {
 function shorten(sql: string): string {
   const line = oneLine(sql).trim();
   return line.length <= sqlShownMax ? line : `${line.slice(0, sqlShownMax - 1)}…`;
-}
-
-function parseTime(text: string): Date {
-  const seconds = parseDuration(text) ?? daysOf(text);
-  const time = seconds === undefined ? new Date(/^\d{4}-\d\d-\d\d/.test(text) ? text : Number.NaN) : new Date(Date.now() - seconds * 1000);
-  if (Number.isNaN(time.getTime())) throw new InvalidArgumentError('Write a time like 2026-05-04T10:00:00Z, or how long ago it was: 30m, 12h, 7d.');
-  return time;
-}
-
-function daysOf(text: string): number | undefined {
-  const days = /^(\d{1,4})d$/.exec(text)?.[1];
-  return days === undefined ? undefined : Number(days) * 86_400;
 }

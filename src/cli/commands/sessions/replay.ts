@@ -4,12 +4,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { SessionSummary } from '../../../api/api.ts';
 import type { AuditEntry } from '../../../audit/entry.ts';
 import type { TranscriptPiece } from '../../../audit/transcript.ts';
-import type { TextKind } from '../../../audit/words.ts';
 import { GateError } from '../../../errors/errors.ts';
 import type { Context } from '../../context.ts';
-import { exitOfSignal } from '../../exit-code.ts';
 import type { Io } from '../../io.ts';
 import { playPieces, type Pace } from '../../replay-player.ts';
+import { createStyle } from '../../transcript-style.ts';
+import { untilStopped } from '../../until-stopped.ts';
 
 const formats = ['text', 'json', 'cast', 'html'] as const;
 type Format = (typeof formats)[number];
@@ -113,23 +113,6 @@ function choosePace({ isTerminal, output, speed, skipIdle }: ReplayOptions): Pac
   return { speed: speed ?? (isWatched ? 1 : Infinity), pauseMsMax: Math.min(longest, pauseMsMax) };
 }
 
-/** A write or a read that hangs must not hold up the end. */
-async function untilStopped(work: Promise<void>, stop: AbortSignal): Promise<void> {
-  // What the work meets after the end, an aborted sleep for example, is of no interest.
-  work.catch(() => undefined);
-  const finished = new AbortController();
-  const stopped = new Promise<never>((_, reject) => {
-    const onStop = () => reject(exitOfSignal(stop.reason));
-    stop.addEventListener('abort', onStop, { signal: finished.signal });
-    if (stop.aborted) onStop();
-  });
-  try {
-    await Promise.race([stopped, work]);
-  } finally {
-    finished.abort();
-  }
-}
-
 /**
  * Passes entries on, and fails with `record-damaged` where one is missing, repeated, moved or another session's, and
  * where they stop short of what the relay counted before it sent them. The hashes are not computed: they are over the
@@ -171,22 +154,6 @@ async function* toJsonLines(entries: Entries): AsyncGenerator<string> {
 
 async function* withoutPauses(texts: AsyncIterable<string>): AsyncGenerator<TranscriptPiece> {
   for await (const text of texts) yield { delayMs: 0, text };
-}
-
-async function createStyle(io: Io): Promise<(kind: TextKind, text: string) => string> {
-  const colors = await io.colors();
-  const styles: Readonly<Record<TextKind, (text: string) => string>> = {
-    label: colors.bold,
-    time: colors.dim,
-    prompt: colors.cyan,
-    sql: colors.bold,
-    ok: colors.green,
-    error: colors.red,
-    refused: colors.bold.red,
-    unknown: colors.bold.yellow,
-    note: colors.dim,
-  };
-  return (kind, text) => styles[kind](text);
 }
 
 function parseSpeed(text: string): number {

@@ -1,0 +1,44 @@
+/** An event as the lines of the log: split, sealed with the keys of its session, chained. */
+import { randomBytes } from 'node:crypto';
+import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
+import { frameEntry, frameSealed } from '../audit/line.ts';
+import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
+import { GateError, messageOf } from '../errors/errors.ts';
+import type { Framed } from './log-batch.ts';
+import { sealingSession } from './log-entries.ts';
+import type { SealingKeys } from './session-keys.ts';
+
+/** Throws `record-unavailable` when a key is gone, `too-large` past what an entry may hold. */
+export function frameEvent(keys: SealingKeys, envelope: Omit<AuditEntry, 'event' | 'sealed'>, event: Event): Framed {
+  const { session, seq } = envelope;
+  const { open, closed } = splitEvent(withKeyedDigest(keys, session, event));
+  if (closed === undefined) return { entry: frameEntry(formatEntry(envelope, open, undefined)) };
+  const key = keyOf(keys, sealingSession({ session, event }), closed.key);
+  const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, randomBytes(nonceBytes));
+  return { sealed: frameSealed(session, bytes), entry: frameEntry(formatEntry(envelope, open, describeSealed(bytes, closed.key))) };
+}
+
+function withKeyedDigest(keys: SealingKeys, session: string, event: Event): Event {
+  if (event.kind !== 'outcome' || event.digest === undefined) return event;
+  return { ...event, digest: keyedDigest(event.digest, keyOf(keys, session, 'results')) };
+}
+
+function keyOf(keys: SealingKeys, session: string, key: 'content' | 'results'): Buffer {
+  const found = keys.keyOf(session, key);
+  if (found !== undefined) return found;
+  throw unavailable(`the data keys of ${session === decisionsChain ? 'the relay' : `session ${session}`} are gone`);
+}
+
+/** Also where nothing is sealed yet: without keys there is no session. */
+export function needsKey({ kind }: Event): boolean {
+  return kind === 'session.open' || kind === 'statement' || kind === 'outcome' || kind === 'hold' || kind === 'request' || kind === 'result';
+}
+
+export function unavailable(error: unknown): GateError {
+  if (error instanceof GateError) return error;
+  const reason = messageOf(error).replace(/^[A-Z0-9]+: /, '').replace(/, [a-z]+( '.*)?$/s, '');
+  return new GateError('record-unavailable', `the record cannot be written: ${reason}`, {
+    hint: 'Nothing runs unrecorded. Once the relay can write to its state directory again, it goes on by itself.',
+    cause: error,
+  });
+}
