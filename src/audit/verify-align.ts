@@ -48,5 +48,5 @@ function lengthOf(hashes: Buffer): number {
 }
 
 function hashAt(hashes: Buffer, index: number): string {
-  return hashes.latin1Slice(index * hashBytes, (index + 1) * hashBytes);
+  return hashes.toString('latin1', index * hashBytes, (index + 1) * hashBytes);
 }
