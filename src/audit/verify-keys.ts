@@ -34,12 +34,19 @@ export type SignatureState = 'good' | 'bad' | 'none';
 
 /** Whether the note bears a signature of this key, and whether it is one. */
 export function signatureBy(note: Note, key: NoteKey): SignatureState {
-  if (isSignedBy(note, key)) return 'good';
-  return note.signatures.some(({ name, keyId }) => name === key.name && keyId.equals(key.keyId)) ? 'bad' : 'none';
+  const text = formatVerifierKey(key);
+  const known = states.get(note) ?? new Map<string, SignatureState>();
+  states.set(note, known);
+  const state = known.get(text) ?? stateOf(note, key);
+  known.set(text, state);
+  return state;
 }
 
-export function cosignatureBy(note: Note, key: NoteKey): SignatureState {
-  if (cosignedAt(note, key) !== undefined) return 'good';
+/** The same signature is asked for from several sides, and checking one is the dearest of all steps. */
+const states = new WeakMap<Note, Map<string, SignatureState>>();
+
+function stateOf(note: Note, key: NoteKey): SignatureState {
+  if (key.type === 'ed25519' ? isSignedBy(note, key) : cosignedAt(note, key) !== undefined) return 'good';
   return note.signatures.some(({ name, keyId }) => name === key.name && keyId.equals(key.keyId)) ? 'bad' : 'none';
 }
 

@@ -1,6 +1,6 @@
 /** Judges all that is signed: the checkpoint, rotations of the key, witnesses, checkpoints and receipts that others have kept. Pure. */
 import { formatVerifierKey, type NoteKey } from './checkpoint.ts';
-import { cosignatureBy, KeyRing, parseSignedCheckpoint, readKey, signatureBy, type SignedCheckpoint } from './verify-keys.ts';
+import { KeyRing, parseSignedCheckpoint, readKey, signatureBy, type SignedCheckpoint } from './verify-keys.ts';
 import { isIncluded, type Receipt } from './verify-receipt.ts';
 import type { Findings } from './verify-report.ts';
 import type { Rotation } from './verify-sessions.ts';
@@ -107,7 +107,7 @@ function judgeSignatures(findings: Findings, ring: KeyRing, { note }: SignedChec
 export function judgeWitnesses(findings: Findings, { note }: SignedCheckpoint, witnesses: readonly NoteKey[], min: number): number {
   let count = 0;
   for (const key of witnesses) {
-    const state = cosignatureBy(note, key);
+    const state = signatureBy(note, key);
     if (state === 'good') count++;
     if (state === 'bad') findings.tampered('cosignature-bad', `the cosignature of witness ${key.name} is wrong`, { file: 'checkpoint' });
   }
