@@ -11,7 +11,7 @@ import { decodeBase64, type Source, type SourceLine } from './verify-source.ts';
 type Link = { readonly header: SegmentHeader; readonly path: string; end: SegmentEnd | undefined };
 
 /** Told of each entry that counts, with what stands before it, in the order of the tree. */
-export type SegmentEntry = { readonly index: number; readonly leaf: Buffer; readonly file: string; readonly entry: StoredEntry | undefined };
+export type SegmentEntry = { readonly index: number; readonly leaf: Buffer; readonly body: Buffer; readonly entry: StoredEntry | undefined };
 
 export type SegmentsReading = {
   readonly source: Source;
@@ -161,7 +161,7 @@ function checkEntry(reading: SegmentsReading, { path, line, index, body, sealed 
   } catch {
     if (index >= size) findings.tampered('segment-line', `${path}, line ${line}, is no entry`, { file: path, index });
   }
-  reading.onEntry({ index, leaf: leafHash(body), file: path, entry });
+  reading.onEntry({ index, leaf: leafHash(body), body, entry });
   const promise = entry && promiseOf(index, entry);
   if (sealed !== undefined) {
     const isGood = sealed !== 'broken' && promise !== undefined && sealed.sha256 === promise.sha256 && sealed.bytes === promise.bytes && sealed.session === entry?.session;

@@ -45,15 +45,21 @@ export class SessionsReview {
 
   /** `hash`: SHA-256 of the entry's JSON in hex. */
   add(index: number, entry: StoredEntry, hash: string): void {
-    const { session } = entry;
-    let story = this.#sessions.get(session);
-    if (story === undefined) {
-      story = { seq: 0, hash: '', firstIndex: index, isOpened: false, isClosed: false, running: new Map(), done: new Set() };
-      this.#sessions.set(session, story);
-      if (session !== decisionsChain) this.counts.sessions++;
-    }
+    if (!this.#sessions.has(entry.session) && entry.session !== decisionsChain) this.counts.sessions++;
+    const story = this.#storyOf(entry, index);
     this.#follow(story, index, entry, hash);
     this.#tell(story, index, entry);
+  }
+
+  /** An entry that no checkpoint covers: it must follow all the same, and what it tells is not proven. */
+  addUncovered(index: number, entry: StoredEntry, hash: string): void {
+    this.#follow(this.#storyOf(entry, index), index, entry, hash);
+  }
+
+  #storyOf({ session }: StoredEntry, firstIndex: number): SessionStory {
+    const story = this.#sessions.get(session) ?? { seq: 0, hash: '', firstIndex, isOpened: false, isClosed: false, running: new Map(), done: new Set() };
+    this.#sessions.set(session, story);
+    return story;
   }
 
   /** After a break the chain is taken up again, so that each is named once. */
@@ -83,38 +89,28 @@ export class SessionsReview {
       this.#findings.unknown('entry-unknown', `entry ${index} (${session} #${seq}) is of a kind that this version does not know`, place);
       return;
     }
-    switch (event.kind) {
-      case 'session.open':
-        story.isOpened = true;
-        if (!this.#grants.has(event.grant)) {
-          this.#findings.incomplete('grant-missing', `session ${session} was opened by grant ${event.grant}, and no entry before it grants that`, place);
-        }
-        break;
-      case 'session.close':
-        story.isClosed = true;
-        story.done.clear();
-        break;
-      case 'statement':
-        this.counts.statements++;
-        if (event.effect === 'deny') this.counts.refused++;
-        else this.#start(story, event.statement, entry, index);
-        break;
-      case 'outcome':
-        this.#finish(story, event.statement, entry, index);
-        if (event.state === 'unknown') this.#findings.note(`entry ${index} (${session} #${seq}): nobody knows how statement ${event.statement} ended`);
-        break;
-      case 'grant':
-        this.#grants.add(event.grant);
-        break;
-      case 'key.rotate':
-        this.rotations.push({ index, from: event.from, to: event.to });
-        break;
-      case 'key.shred':
-        for (const key of event.classes) this.#shredded.add(`${event.session}/${key}`);
-        break;
-      default:
-        break;
-    }
+    if (event.kind === 'session.open') this.#open(story, event.grant, index, entry);
+    else if (event.kind === 'session.close') {
+      if (story.isClosed) this.#findings.tampered('close-doubled', `entry ${index} closes session ${session} a second time`, place);
+      story.isClosed = true;
+      story.done.clear();
+    } else if (event.kind === 'statement') {
+      this.counts.statements++;
+      if (event.effect === 'deny') this.counts.refused++;
+      else this.#start(story, event.statement, entry, index);
+    } else if (event.kind === 'outcome') {
+      this.#finish(story, event.statement, entry, index);
+      if (event.state === 'unknown') this.#findings.note(`entry ${index} (${session} #${seq}): nobody knows how statement ${event.statement} ended`);
+    } else if (event.kind === 'grant') this.#grants.add(event.grant);
+    else if (event.kind === 'key.rotate') this.rotations.push({ index, from: event.from, to: event.to });
+    else if (event.kind === 'key.shred') for (const key of event.classes) this.#shredded.add(`${event.session}/${key}`);
+  }
+
+  #open(story: SessionStory, grant: string, index: number, { session, seq }: StoredEntry): void {
+    const place = { index, session, seq };
+    if (story.isOpened) this.#findings.tampered('open-doubled', `entry ${index} opens session ${session} a second time`, place);
+    story.isOpened = true;
+    if (!this.#grants.has(grant)) this.#findings.incomplete('grant-missing', `session ${session} was opened by grant ${grant}, and no entry before it grants that`, place);
   }
 
   #start(story: SessionStory, statement: number, { session, seq }: StoredEntry, index: number): void {

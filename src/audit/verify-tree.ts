@@ -150,6 +150,8 @@ export function splitBundle(bytes: Buffer, entriesMax: number): { entries: Buffe
 export function findTruth(checkpoint: Checkpoint, candidates: readonly LeafTiles[], parents: LeafTiles): LeafTiles | undefined {
   for (const tiles of candidates) if (leadsToRoot(checkpoint, tiles)) return tiles;
   const count = Math.ceil(checkpoint.size / tileWidth);
+  // Nobody has the end of the tree: there is nothing to try, however long the checkpoint says that it is.
+  if (candidates.every((tiles) => tiles.length < count)) return undefined;
   // Each full tile by the hash of it one level up; the last one has none.
   const mixed: LeafTiles = Array.from({ length: count }, (_, index) => {
     const parent = parents[Math.floor(index / tileWidth)]?.subarray((index % tileWidth) * hashBytes, ((index % tileWidth) + 1) * hashBytes);

@@ -220,10 +220,13 @@ class Verification {
       source,
       findings,
       size,
-      onEntry: ({ leaf, entry }) => {
+      onEntry: ({ leaf, body, entry }) => {
         const at = hashes.length;
-        // What was added in the middle must show, so the rest counts only where the tree as it is goes before it.
-        if (at >= size) beyond++;
+        if (at >= size) {
+          if (entry !== undefined) this.#review.addUncovered(at + beyond, entry, hash('sha256', body, 'hex'));
+          beyond++;
+          return;
+        }
         hashes.push(leaf);
         if (entry !== undefined && hashAt(leaves, at)?.equals(leaf) !== true && this.#strange.size < 10_000) this.#strange.set(`segment/${at}`, entry);
       },
@@ -231,9 +234,8 @@ class Verification {
         if (!isThere) reportMissing({ findings, review: this.#review }, promise, session);
       },
     });
-    if (beyond === 0) return Buffer.concat(hashes);
-    findings.incomplete('uncovered', `${beyond} entries behind the first ${size} are in the segments, not covered by the checkpoint`, { index: size });
-    return Buffer.concat(hashes.slice(0, size));
+    if (beyond > 0) findings.incomplete('uncovered', `${beyond} entries behind the first ${size} are in the segments, not covered by the checkpoint`, { index: size });
+    return Buffer.concat(hashes);
   }
 }
 
