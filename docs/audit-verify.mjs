@@ -85,7 +85,7 @@ function parseCheckpoint(bytes) {
   return { origin, size: Number(size), root: base64(root), text, signatures, states: new Map() };
 }
 
-/** good, bad or none. */
+/** good, bad or none. Asked for often, so each answer is kept. */
 function signatureBy(note, key) {
   if (!note.states.has(key.text)) note.states.set(key.text, checkSignature(note, key));
   return note.states.get(key.text);
@@ -202,13 +202,8 @@ function parseEntry(body) {
 
 /** Step 6: the story that entries tell. */
 class Story {
-  chains = new Map();
-  grants = new Set();
-  shredded = new Set();
-  rotations = [];
-  sealed = [];
   constructor(record) {
-    this.record = record;
+    Object.assign(this, { record, chains: new Map(), grants: new Set(), shredded: new Set(), rotations: [], sealed: [] });
   }
 
   /** The chain of an entry, after a check of its place there. */
@@ -372,7 +367,9 @@ class Trust {
     }
     for (const rotation of readable.filter((one) => !ties.includes(one))) {
       const isPending = rotation === readable.at(-1) && signatureBy(checkpoint, rotation.to) === 'none';
-      record[isPending ? 'incomplete' : 'tampered'](`no checkpoint proves the rotation of entry ${rotation.index}`);
+      const isGivenUp = readable.some(({ index, from }) => index > rotation.index && from.text === rotation.from.text);
+      if (isGivenUp) record.notes.push(`the key that entry ${rotation.index} announces was never used`);
+      else record[isPending ? 'incomplete' : 'tampered'](`no checkpoint proves the rotation of entry ${rotation.index}`);
     }
     if (ties.length > 0 && signatureBy(checkpoint, ties.at(-1).to) === 'none') record.tampered('the checkpoint is not signed with the newest key');
     this.isSigned(checkpoint, 'checkpoint', 'tampered');
@@ -424,10 +421,8 @@ function parseReceipt(bytes) {
 
 /** The files, and what was found in them. */
 class Record {
-  findings = [];
-  notes = [];
   constructor(files) {
-    this.files = files;
+    Object.assign(this, { files, findings: [], notes: [] });
   }
   tampered = (message) => void this.findings.push({ severity: 'tampered', message });
   incomplete = (message) => void this.findings.push({ severity: 'incomplete', message });
@@ -522,22 +517,22 @@ function orAbsent(absent, work) {
 function main() {
   const many = { type: 'string', multiple: true, default: [] };
   const options = { key: many, checkpoint: many, receipt: many, witness: many, 'witnesses-min': { type: 'string' } };
-  const { values, positionals } = parseArgs({ options, allowPositionals: true });
-  if (positionals.length !== 1) throw new Error('usage: audit-verify.mjs [--key K] [--checkpoint F] [--receipt F] [--witness K] [--witnesses-min N] DIRECTORY');
-  const names = readdirSync(positionals[0]);
-  const directory = names.includes('log') && !names.includes('checkpoint') ? join(positionals[0], 'log') : positionals[0];
-  const files = {
-    // What is too large is not read at all: one byte too many says so.
-    read: (path, max) => orAbsent(undefined, () => (statSync(join(directory, path)).size >= max ? { length: max } : readFileSync(join(directory, path)))),
-    list: (path) => orAbsent([], () => readdirSync(join(directory, path), { withFileTypes: true }).map((one) => ({ name: one.name, isDirectory: one.isDirectory() }))),
-  };
+  const { values, positionals: [given, ...more] } = parseArgs({ options, allowPositionals: true });
+  if (!given || more.length > 0) throw new Error('usage: audit-verify.mjs [--key K] [--checkpoint F] [--receipt F] [--witness K] [--witnesses-min N] DIRECTORY');
+  const names = readdirSync(given);
+  const placeOf = (path) => join(given, names.includes('log') && !names.includes('checkpoint') ? 'log' : '', path);
   const texts = (list) => list.flatMap((text) => (text.startsWith('@') ? readFileSync(text.slice(1), 'utf8').trim().split('\n') : [text]));
   const kept = (list) => list.map((name) => ({ name, bytes: orAbsent(undefined, () => readFileSync(name)) }));
-  const witnessesMin = values['witnesses-min'] === undefined ? undefined : Number(values['witnesses-min']);
-  const given = { keys: texts(values.key), checkpoints: kept(values.checkpoint), receipts: kept(values.receipt), witnesses: texts(values.witness), witnessesMin };
-  const { exitCode, result, findings, notes, facts } = verifyRecord(files, given);
-  const told = [...Object.entries(facts).map(([name, value]) => `${name}: ${value}`), ...notes.map((note) => `note: ${note}`), ...findings.map(({ severity, message }) => `${severity}: ${message}`)];
-  process.stdout.write([...told, result].map((line) => `${line.replaceAll(/[\p{Cc}\p{Cf}]/gu, '\u{fffd}')}\n`).join(''));
+  const files = {
+    // What is too large is not read at all: its length says so.
+    read: (path, max) => orAbsent(undefined, () => (statSync(placeOf(path)).size >= max ? { length: max } : readFileSync(placeOf(path)))),
+    list: (path) => orAbsent([], () => readdirSync(placeOf(path), { withFileTypes: true }).map((one) => ({ name: one.name, isDirectory: one.isDirectory() }))),
+  };
+  const min = values['witnesses-min'];
+  const own = { keys: texts(values.key), checkpoints: kept(values.checkpoint), receipts: kept(values.receipt), witnesses: texts(values.witness) };
+  const { exitCode, result, findings, notes, facts } = verifyRecord(files, { ...own, witnessesMin: min && Number(min) });
+  const lines = [...Object.entries(facts).map((fact) => fact.join(': ')), ...notes.map((note) => `note: ${note}`), ...findings.map((one) => `${one.severity}: ${one.message}`), result];
+  process.stdout.write(lines.map((line) => `${line.replaceAll(/[\p{Cc}\p{Cf}]/gu, '\u{fffd}')}\n`).join(''));
   process.exitCode = exitCode;
 }
 

@@ -62,7 +62,9 @@ export function judgeRotations({ findings, signed, ring, roots }: Judging, rotat
     if (connected.includes(rotation)) continue;
     const isPending = rotation === announced.at(-1) && signatureBy(signed.note, rotation.to) === 'none';
     const place = { index: rotation.index };
-    if (isPending) findings.incomplete('rotation-pending', `entry ${rotation.index} announces the key ${rotation.to.name}+${idOf(rotation.to)}, which has signed nothing yet`, place);
+    const isGivenUp = announced.some(({ index, from }) => index > rotation.index && formatVerifierKey(from) === formatVerifierKey(rotation.from));
+    if (isGivenUp) findings.note(`entry ${rotation.index} announces the key ${idOf(rotation.to)}, which was never used: another one took its place`);
+    else if (isPending) findings.incomplete('rotation-pending', `entry ${rotation.index} announces the key ${rotation.to.name}+${idOf(rotation.to)}, which has signed nothing yet`, place);
     else findings.tampered('rotation-missing', `no checkpoint ties the keys ${idOf(rotation.from)} and ${idOf(rotation.to)} of entry ${rotation.index} together`, place);
   }
   const current = connected.at(-1);

@@ -3,13 +3,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { formatVerifierKey, formatSigningKey } from '../../src/audit/checkpoint.ts';
+import { formatSigningKey, formatVerifierKey, signingKey } from '../../src/audit/checkpoint.ts';
 import { parseStored } from '../../src/audit/line.ts';
 import { decodeBundle, encodeBundle } from '../../src/audit/tiles.ts';
 import { temporaryDirectory } from '../store/temporary-directory.ts';
 import { outcome, sessionClose, sessionOpen, statement } from '../store/recorded-events.ts';
 import {
-  bundleOf, cosigned, grant, itemsOf, key, logOf, makeBigLog, nextKey, openTestLog, readFiles, receiptFor, relinked, signedOver, verifyBoth, vkey, witness,
+  bundleOf, cosigned, grant, itemsOf, key, logOf, makeBigLog, nextKey, openTestLog, readFiles, receiptFor, relinked, signedOver, signedTwice, verifyBoth, vkey, witness,
   type Big, type Files, type Item, type Options,
 } from './verify-stage.ts';
 
@@ -168,6 +168,15 @@ describe('what is wrong is named', () => {
     expect(await found(bundle.with({ checkpoint: signedOver(items, key) }))).toEqual(expect.arrayContaining(['key-retired']));
     expect(await found(bundle.with({ 'rotations/7': bundle.get(rotation) }))).toEqual(['rotation-broken']);
     expect(await found(bundle.with({ 'rotations/7': signedOver(items.slice(0, 7)) }))).toEqual(['rotation-unsigned']);
+  });
+
+  test('a rotation that was announced and not carried out, and one that was given up for another', async () => {
+    const announce = (to: string) => ({ v: 1, session: 'decisions', seq: 1, prev: '', time: '2026-11-02T10:00:00.000Z', event: { kind: 'key.rotate', from: vkey, to } });
+    const toNext = { body: Buffer.from(JSON.stringify(announce(next))), contents: undefined };
+    expect(await found(logOf([toNext], signedOver([toNext])))).toEqual(['rotation-pending 0']);
+    const other = { body: Buffer.from(JSON.stringify(announce(formatVerifierKey(signingKey('gate.example.com/test', Buffer.alloc(32, 7)))))), contents: undefined };
+    const both = relinked([other, toNext]);
+    expect(await found(logOf(both, signedTwice(both, key, nextKey)))).toEqual([]);
   });
 
   test('what cannot be judged', async () => {
