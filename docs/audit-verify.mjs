@@ -91,10 +91,16 @@ function signatureBy(note, key) {
   return note.states.get(key.text);
 }
 
+const publicKeys = new Map();
+function publicKeyOf(bytes) {
+  if (!publicKeys.has(bytes)) publicKeys.set(bytes, createPublicKey({ key: Buffer.from(`302a300506032b6570032100${bytes}`, 'hex'), format: 'der', type: 'spki' }));
+  return publicKeys.get(bytes);
+}
+
 function checkSignature({ text, signatures }, { name, id, type, bytes }) {
   const own = signatures.filter((one) => one.name === name && one.id === id);
   if (own.length === 0) return 'none';
-  const publicKey = createPublicKey({ key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), bytes]), format: 'der', type: 'spki' });
+  const publicKey = publicKeyOf(bytes.toString('hex'));
   const isGood = ({ signature }) => {
     if (type === 1) return verify(null, Buffer.from(text), publicKey, signature);
     const seconds = signature.length === 72 ? signature.readBigUInt64BE(0) : undefined;
@@ -261,7 +267,7 @@ class Story {
 
 function checkSealed(record, story) {
   const sessions = new Map();
-  for (const one of story.sealed) sessions.set(one.session, [...(sessions.get(one.session) ?? []), one]);
+  for (const one of story.sealed) if (!sessions.get(one.session)?.push(one)) sessions.set(one.session, [one]);
   for (const { name } of record.list('sealed')) if (!name.endsWith('.ndl') || !sessions.has(name.slice(0, -4))) record.tampered(`sealed/${name} belongs to no session`);
   for (const [session, own] of sessions) {
     const file = /^[\w-]{1,100}$/.test(session) ? record.read(`sealed/${session}.ndl`, fileMax) : undefined;

@@ -1,5 +1,5 @@
 /** S8: every byte flipped, every entry dropped, doubled and swapped, every cut, with and without the key. Both verifiers see all of it. */
-import { mkdtemp } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -19,6 +19,7 @@ beforeAll(async () => {
   items = itemsOf(log);
   bundle = bundleOf(items, cosigned(log.get('checkpoint'))).with({ 'receipts/s_1.json': receiptFor(items, 's_1') });
   big = await makeBigLog(join(directory, 'big'));
+  await rm(directory, { recursive: true });
   const rotations = Object.fromEntries([...big.log.all].filter(([path]) => path.startsWith('rotations/')));
   bigBundle = bundleOf(itemsOf(big.log), big.log.get('checkpoint'), [nextKey]).with(rotations);
 });

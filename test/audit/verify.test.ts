@@ -1,6 +1,8 @@
 /** What a verification says of whole records: clean ones, growing ones, rotated ones, and what it names where one is not. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { formatSigningKey, formatVerifierKey, signingKey } from '../../src/audit/checkpoint.ts';
@@ -19,9 +21,9 @@ let bundle: Files;
 const next = formatVerifierKey(nextKey);
 
 beforeAll(async () => {
-  const { mkdtemp } = await import('node:fs/promises');
-  const { tmpdir } = await import('node:os');
-  big = await makeBigLog(await mkdtemp(join(tmpdir(), 'gate-verify-')));
+  const directory = await mkdtemp(join(tmpdir(), 'gate-verify-'));
+  big = await makeBigLog(directory);
+  await rm(directory, { recursive: true });
   items = itemsOf(big.log);
   bundle = bundleOf(items, big.log.get('checkpoint'), [nextKey, key]);
   for (const [path, bytes] of big.log.all) if (path.startsWith('rotations/')) bundle = bundle.with({ [path]: bytes });
