@@ -122,7 +122,7 @@ export function parseNote(note: string): Note {
   const signatures = lines.map((line) => {
     const [, name = '', base64 = ''] = /^\u2014 ([^\s+]+) ([A-Za-z0-9+/]+=*)$/.exec(line) ?? [];
     const bytes = Buffer.from(base64, 'base64');
-    if (bytes.length < 5) throw damaged('signed note');
+    if (bytes.length < 5 || bytes.toString('base64') !== base64) throw damaged('signed note');
     return { name, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) };
   });
   return { text: note.slice(0, at + 1), signatures };

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { version } from '../../package.json';
 import { decisionsChain } from '../audit/entry.ts';
 import type { LogSecrets } from '../store/log-secrets.ts';
+import { finishRotation } from '../store/rotate-key.ts';
 import { openLog, type Log } from '../store/log.ts';
 import { CheckpointPush } from './checkpoint-push.ts';
 import type { RecordConfig } from './record-config.ts';
@@ -19,6 +20,7 @@ export type OpenRecord = {
 /** The start is an entry before anything else is. */
 export async function openRecord(statePath: string, secrets: LogSecrets, record: RecordConfig, log: RelayLog): Promise<OpenRecord> {
   const directory = join(statePath, 'log');
+  await finishRotation(directory, secrets.key);
   const recorder = await openLog(directory, { secrets, reserveBytes: record.reserveBytes });
   try {
     await recorder.record(decisionsChain, [{ kind: 'relay.start', relayVersion: version, after: recorder.after }]);

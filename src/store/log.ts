@@ -32,7 +32,7 @@ export const publishMs = 1000;
 
 export type LogOptions = {
   /** Default: in files beside the directory of the log. */
-  readonly secrets?: LogSecrets;
+  readonly secrets?: Pick<LogSecrets, 'key' | 'keys'>;
   /** How soon after an entry a checkpoint covers it, where nobody asks for one. */
   readonly publishMs?: number;
   readonly segmentBytesMax?: number;
@@ -97,7 +97,7 @@ export interface Log extends Recorder {
  */
 export async function openLog(directory: string, options: LogOptions = {}): Promise<Log> {
   const files = options.files ?? realLogFiles;
-  let secrets: LogSecrets;
+  let secrets: Pick<LogSecrets, 'key' | 'keys'>;
   let tree: TreeFiles | undefined;
   try {
     await makeDurableDirectory(files, directory);

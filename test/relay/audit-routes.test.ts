@@ -184,7 +184,8 @@ describe('receipts', () => {
       expect(isSignedBy(note, parseVerifierKey(receipt.key))).toBe(true);
       expect(checkReceipt(receipt)).toBe(parseVerifierKey(receipt.key).name);
     }
-    await expect(people.dba.receipt(session)).rejects.toMatchObject({ code: 'not-found' });
+    const foreign = await fixture.connect('dba');
+    await expect(people.engineer.receipt(foreign.session.id)).rejects.toMatchObject({ code: 'not-found' });
   });
 
   test('hold after a restart, with and without the index of the log', async () => {

@@ -6,12 +6,14 @@ import { exportCommand } from './audit/export.ts';
 import { holdCommand, releaseCommand, shredCommand } from './audit/erasure.ts';
 import { keyCommand } from './audit/key.ts';
 import { receiptCommand } from './audit/receipt.ts';
+import { verifyCommand } from './audit/verify.ts';
 
 export function auditCommand(context: Context): Command {
   return new Command('audit')
-    .summary('read, export and erase the record')
+    .summary('read, export, verify and erase the record')
     .addCommand(decisionsCommand(context))
     .addCommand(exportCommand(context))
+    .addCommand(verifyCommand(context))
     .addCommand(keyCommand(context))
     .addCommand(receiptCommand(context))
     .addCommand(shredCommand(context))

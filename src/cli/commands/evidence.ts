@@ -37,7 +37,7 @@ export async function runEvidence(context: Context, { output, ...period }: Flags
     const tables = await readTables(join(output, 'bundle'), period);
     const counts = await writeTables(tables, write);
     const missingPolicies = await writePolicies(tables.policies, write, (digest) => relay.policyText(digest));
-    const verification = await verifyBundle('bundle');
+    const verification = await verifyBundle(join(output, 'bundle'));
     await write('verification.txt', verification.text);
     const { name, issuer, subject } = await relay.whoAmI();
     const facts = { origin: bundle.origin, size: bundle.size, createdAt: new Date().toISOString(), createdBy: `${name} <${issuer} ${subject}>` };
@@ -55,12 +55,16 @@ export async function runEvidence(context: Context, { output, ...period }: Flags
       ...counts,
       policies: tables.policies.length,
       missingPolicies,
-      isIntact: verification.isIntact ?? null,
+      verification: verification.result,
     };
     await write('summary.json', `${JSON.stringify(made, undefined, 2)}\n`);
     return made;
   });
-  if (io.json) return io.writeJson(summary);
+  if (io.json) await io.writeJson(summary);
+  if (summary.verification === 'tampered' || summary.verification === 'cannot-tell') {
+    throw new GateError('record-damaged', `the record does not verify: ${summary.verification}`, { hint: `See ${join(output, 'verification.txt')}.` });
+  }
+  if (io.json) return;
   io.say(`${output} holds evidence from ${summary.size} entries of ${summary.origin}. Begin with ${join(output, 'README.txt')}.`);
 }
 

@@ -1,15 +1,12 @@
 /** What the verifier says of the bundle in a collection of evidence. */
+import type { Report } from '../../../audit/verify-report.ts';
+import { formatReport, verifyDirectory } from '../audit/verify.ts';
 
-export type Verification = { readonly text: string; readonly isIntact: boolean | undefined };
+export type Verification = { readonly text: string; readonly result: Report['result'] };
 
-/** `isIntact` is undefined where nothing beyond the export itself was checked. */
-export function verifyBundle(directory: string): Promise<Verification> {
-  const text = [
-    'The export has made the tree anew from all entries in bundle/, and it is the one that the checkpoint is signed for.',
-    'Chains, sealed contents, rotations, witnesses and receipts are checked by:',
-    '',
-    `  gate audit verify ${directory}`,
-    '',
-  ].join('\n');
-  return Promise.resolve({ text, isIntact: undefined });
+/** A record that is still written has open sessions: that makes it incomplete, not intact. */
+export async function verifyBundle(directory: string): Promise<Verification> {
+  const report = await verifyDirectory(directory, { key: [], checkpoint: [], receipt: [], witness: [] });
+  const advice = 'Checked with the key beside the bundle. With one that you have from elsewhere: gate audit verify bundle --key KEY\n';
+  return { text: `${formatReport(report)}\n${advice}`, result: report.result };
 }
