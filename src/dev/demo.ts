@@ -6,6 +6,7 @@ import { GateError } from '../errors/errors.ts';
 import { findOnPath, neutralEnvironment } from './config.ts';
 import { approveDevice } from './device-page.ts';
 import { actAccessRequest, actApproval } from './demo-decisions.ts';
+import { actEvidence } from './demo-evidence.ts';
 import { actMasks } from './demo-masks.ts';
 import { loadPeer } from './peers.ts';
 import type { Play, Tunnel } from './play.ts';
@@ -58,6 +59,7 @@ async function play(stage: Stage, stack: Stack, gate: Play['gate']): Promise<voi
   const { exitCode } = await tunnel.connect.interrupt();
   await stage.check('gate connect ended as Ctrl-C ends things', exitCode === 130);
   await actReplay(whole, tunnel.session);
+  await actEvidence(whole, tunnel.session);
   await stage.say('The end. Every step above was checked; nothing is left running.');
 }
 
