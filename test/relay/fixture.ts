@@ -75,6 +75,8 @@ export type FixtureOptions = {
   /** More targets, as lines of relay.yaml; @PORT@ is that of the server. */
   readonly targets?: string;
   readonly policy?: string;
+  /** The section `record` of relay.yaml, in one line. */
+  readonly record?: string;
   /** How old tokens may be; default: as old as any test. */
   readonly groupsMaxAge?: string;
 };
@@ -96,7 +98,7 @@ export async function startRelayFixture(options: FixtureOptions = {}): Promise<R
     `listen: 127.0.0.1:0
 stateDirectory: ./state
 policyFile: ./policy.yaml
-record: { reserveMegabytes: 0 }
+record: ${options.record ?? '{ reserveMegabytes: 0 }'}
 issuer: { url: '${provider.issuer}', clientId: gate-cli, audience: gate-relay, groupsMaxAge: ${options.groupsMaxAge ?? '24h'} }
 targets:
   prod-db: { host: 127.0.0.1, port: ${postgres.port}, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable }

@@ -110,7 +110,7 @@ describe('a webhook', () => {
     expect(requestsOf(receiver.received)).toEqual(['r1', 'r1', 'r1', 'r2']);
     await stage.stop();
     expect(await stage.rows()).toMatchObject([
-      { state: 'failed', request: 'r1', attempts: 3, refusals: 3, problem: `answered ${code}`, body: expect.stringContaining('r1') },
+      { state: 'failed', request: 'r1', attempts: 3, refusals: 3, problem: `answered ${code}`, body: expect.not.stringContaining('"') },
       { state: 'delivered', request: 'r2' },
     ]);
     expect(stage.log.filter((line) => line.includes('notification given up'))).toHaveLength(1);
