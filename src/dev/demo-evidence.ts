@@ -21,7 +21,7 @@ export async function actEvidence({ stage, gate }: Play, session: string): Promi
     const check = () => gate('operator', 'audit', 'verify', bundle, '--key', `@${trusted}`, '--receipt', join(directory, 'receipt.json'));
     const intact = await stage.run(check());
     await stage.check('nothing was changed, and the receipt of the session is part of it', /^intact$/m.test(intact.stdout));
-    await stage.say('Now somebody with the files changes one letter of one entry: an approval becomes a denial.');
+    await stage.say('Now somebody who has the files changes one word of one entry: an approval becomes a denial.');
     await forge(bundle);
     const forged = await stage.run(check(), 1);
     await stage.check('the entry is named, and the exit code says tampered', forged.stdout.includes('TAMPERED') && /entry \d+/i.test(forged.stdout));
@@ -38,7 +38,7 @@ async function forge(bundle: string): Promise<void> {
     const bytes = await readFile(file).catch(() => undefined);
     const at = bytes?.indexOf('"decision":"approve"') ?? -1;
     if (bytes === undefined || at === -1) continue;
-    await writeFile(file, Buffer.concat([bytes.subarray(0, at), Buffer.from('"decision":"denied!"'), bytes.subarray(at + 20)]));
+    await writeFile(file, Buffer.concat([bytes.subarray(0, at), Buffer.from('"decision":"deny"   '), bytes.subarray(at + 20)]));
     return;
   }
 }
