@@ -71,7 +71,7 @@ export class Grants {
    */
   async revoke(caller: Principal, id: string, reason: string | undefined): Promise<Grant> {
     const grant = await this.find(caller, id);
-    if (!(await this.#mayRevoke(caller, grant))) {
+    if (!(await this.mayRevoke(caller, grant))) {
       throw new GateError('denied', `you may not revoke grant ${grant.id} of ${grant.principal.name}`, {
         rule: 'grant/revoke',
         hint: 'Its owner, who approved it, and administrators may.',
@@ -212,7 +212,8 @@ export class Grants {
     return isFirst ? revoked : ((await stores.grants.loadGrant(grant.id)) ?? revoked);
   }
 
-  async #mayRevoke(caller: Principal, grant: Grant): Promise<boolean> {
+  /** Its owner, administrators, who approved it, and who may review it. */
+  async mayRevoke(caller: Principal, grant: Grant): Promise<boolean> {
     return isSamePrincipal(caller, grant.principal) || isAdministrator(this.#options.policy(), caller) || this.#hasSay(caller, grant);
   }
 

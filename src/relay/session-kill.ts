@@ -2,18 +2,16 @@
 import type { SessionSummary } from '../api/api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Session } from '../grant/grant.ts';
-import { isAdministrator } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
-import { canVote } from '../policy/vote.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import type { Principal } from '../principal/principal.ts';
+import type { Grants } from './grants.ts';
 import { accessOf } from './reading.ts';
-import type { RequestReader } from './request-reader.ts';
 import type { Sessions } from './sessions.ts';
 
 /** Sessions that are looked through for those that the caller may see or end. */
 const scannedMax = 1000;
 
-export type KillOptions = { readonly sessions: Sessions; readonly reader: RequestReader; readonly policy: () => Policy };
+export type KillOptions = { readonly sessions: Sessions; readonly grants: Grants; readonly policy: () => Policy };
 
 /**
  * Its owner, administrators, and whoever may revoke its grant can. `id` may be a unique prefix. Resolves when the
@@ -21,11 +19,11 @@ export type KillOptions = { readonly sessions: Sessions; readonly reader: Reques
  * recorded, and then the session goes on.
  */
 export async function killSession(options: KillOptions, caller: Principal, id: string, reason: string | undefined): Promise<SessionSummary> {
-  const { sessions, policy } = options;
+  const { sessions, grants, policy } = options;
   const candidates = await sessions.stored({ idPrefix: id, limit: scannedMax });
   const visible: { session: Session; mayEnd: boolean }[] = [];
   for (const session of candidates) {
-    const mayEnd = await mayKill(options, caller, session);
+    const mayEnd = await grants.mayRevoke(caller, session.grant);
     if (mayEnd || accessOf(policy(), caller, session.grant.principal) !== 'none') visible.push({ session, mayEnd });
     if (visible.length > 1) throw new GateError('usage', `more than one session begins with "${id}"`);
   }
@@ -38,16 +36,4 @@ export async function killSession(options: KillOptions, caller: Principal, id: s
     });
   }
   return sessions.kill(found.session.id, caller, reason);
-}
-
-async function mayKill({ reader, policy }: KillOptions, caller: Principal, { grant }: Session): Promise<boolean> {
-  if (isSamePrincipal(caller, grant.principal) || isAdministrator(policy(), caller)) return true;
-  if (grant.request === undefined) return false;
-  const request = await reader.find(caller, grant.request).catch((error: unknown) => {
-    if (error instanceof GateError && error.code === 'not-found') return undefined;
-    throw error;
-  });
-  if (request === undefined) return false;
-  if (request.votes.some(({ by, decision }) => decision === 'approve' && isSamePrincipal(by, caller))) return true;
-  return request.kind === 'review' && canVote({ policy: policy(), request: { ...request, votes: [] }, voter: caller }).ok;
 }

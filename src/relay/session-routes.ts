@@ -8,7 +8,7 @@ import type { Callers } from './callers.ts';
 import { readBody, readLimit } from './exchange.ts';
 import type { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
-import type { RequestReader } from './request-reader.ts';
+import type { Grants } from './grants.ts';
 import { killSession } from './session-kill.ts';
 import { SessionSearch } from './session-search.ts';
 import type { Sessions } from './sessions.ts';
@@ -20,11 +20,11 @@ export type SessionRoutesOptions = {
   readonly sessions: Sessions;
   readonly recorder: Log;
   readonly policies: PolicySource;
-  readonly reader: RequestReader;
+  readonly grants: Grants;
   readonly log: RelayLog;
 };
 
-export function addSessionRoutes(app: Hono, { callers, sessions, recorder, policies, reader, log }: SessionRoutesOptions): void {
+export function addSessionRoutes(app: Hono, { callers, sessions, recorder, policies, grants, log }: SessionRoutesOptions): void {
   const policy = () => policies.current;
   const search = new SessionSearch({ sessions, recorder, policy });
   const caller = (context: Context) => callers.authenticate(context.req.header('authorization'));
@@ -47,7 +47,7 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, polic
   app.post('/v1/sessions/:id/kill', async (context) => {
     const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
     const { reason } = await readBody(context, SessionKill);
-    const session = await killSession({ sessions, reader, policy }, principal, context.req.param('id'), reason);
+    const session = await killSession({ sessions, grants, policy }, principal, context.req.param('id'), reason);
     log.info({ session: session.id, subject: principal.subject }, 'session ended early');
     return context.json(session);
   });
