@@ -13,9 +13,12 @@ export type EvidencePlace = {
 
 /** Finds the record in a directory. Rejects where there is no such directory. */
 export async function findEvidence(directory: string): Promise<EvidencePlace> {
-  const names = await readdir(directory);
-  const isState = names.includes('log') && !names.includes('checkpoint') && (await stat(join(directory, 'log'))).isDirectory();
-  const log = isState ? join(directory, 'log') : directory;
+  await readdir(directory);
+  // A log or a bundle, the state of a relay, the state of gate dev.
+  const places = ['.', 'log', 'relay/log'].map((place) => join(directory, place));
+  const found = await Promise.all(places.map((place) => stat(join(place, 'checkpoint')).catch(() => undefined)));
+  const isState = await stat(join(directory, 'log')).then((one) => one.isDirectory(), () => false);
+  const log = places[found.findIndex((one) => one?.isFile() === true)] ?? (isState ? join(directory, 'log') : directory);
   return { directory: log, keyBeside: await publicKeyOf(join(log, '..', 'log-key')) };
 }
 
