@@ -113,11 +113,11 @@ function isPartOf(part: string, { name, subject }: Principal): boolean {
   return [name, subject].some((text) => text.toLowerCase().includes(part.toLowerCase()));
 }
 
-/** What was looked for; of a text no more than who knows it can tell: it may be what the record keeps sealed. */
+/** What was looked for; of a text its length alone: it may be what the record keeps sealed. */
 function describe(query: SessionQuery): string {
   const parts = Object.entries(query).flatMap(([name, value]) => {
     if (value === undefined || name === 'limit') return [];
-    return name === 'text' ? [`a text of ${String(value).length} characters`] : [`${name} ${value}`];
+    return name === 'text' ? [`text of ${String(value).length} characters`] : [`${name} ${value}`];
   });
   return parts.toSorted((one, other) => rank(one) - rank(other)).join(', ');
 }

@@ -139,8 +139,8 @@ describe('by what its statements were', () => {
     await find('operator', { text: 'a person', kind: 'read', user: 'engineer' });
     await find('dba', { text: 'a person' });
     const read = (await readings()).filter(({ what }) => what === 'search');
-    expect(read.at(-2)).toMatchObject({ by: { name: 'operator' }, isOpened: true, detail: `a text of 8 characters, kind read, user engineer` });
-    expect(read.at(-1)).toMatchObject({ by: { name: 'dba' }, isOpened: false, detail: `a text of 8 characters` });
+    expect(read.at(-2)).toMatchObject({ by: { name: 'operator' }, isOpened: true, detail: `text of 8 characters, kind read, user engineer` });
+    expect(read.at(-1)).toMatchObject({ by: { name: 'dba' }, isOpened: false, detail: `text of 8 characters` });
     expect(JSON.stringify(read)).not.toContain('a person');
   });
 });
