@@ -17,7 +17,7 @@ const shared = { root, testTimeout: 60_000, hookTimeout: 120_000, pool: 'forks' 
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    maxWorkers: 3,
     projects: [
       { test: { ...shared, name: 'gate', include: ['test/**/*.test.ts'], env: { GATE_KEYCHAIN: 'off' } } },
       {
