@@ -31,6 +31,7 @@ import { addRequestRoutes } from './request-routes.ts';
 import type { Requests } from './requests.ts';
 import { addSessionRoutes } from './session-routes.ts';
 import type { Sessions } from './sessions.ts';
+import type { WitnessClient } from './witness-client.ts';
 
 export type RoutesOptions = {
   readonly config: RelayConfig;
@@ -43,6 +44,7 @@ export type RoutesOptions = {
   readonly reader: RequestReader;
   readonly grants: Grants;
   readonly recorder: Log;
+  readonly witnesses?: Pick<WitnessClient, 'problems'>;
   readonly log: RelayLog;
   readonly version: string;
   readonly isStopping: () => boolean;
@@ -62,9 +64,10 @@ export function createRoutes(options: RoutesOptions): Hono {
       record: recorder.isAvailable,
       checkpoints: recorder.publisher.problem === undefined,
       serving: !options.isStopping(),
+      ...(config.record.witnesses.length > 0 && { witnesses: options.witnesses?.problems.size === 0 }),
     };
-    // The policy before a bad one stays in force, so the relay serves, and a checkpoint may be late for a while; but nobody should have to find out by chance.
-    const isReady = Object.entries(checks).every(([name, isGood]) => isGood || name === 'policy' || name === 'checkpoints');
+    // The policy before a bad one stays in force, and a checkpoint or a cosignature may be late: the relay serves.
+    const isReady = Object.entries(checks).every(([name, isGood]) => isGood || mayBeLate.has(name));
     return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
   app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version, recorder.verifierKey)));
@@ -92,6 +95,9 @@ export function createRoutes(options: RoutesOptions): Hono {
   });
   return app;
 }
+
+/** Checks that may fail for a while without anybody being worse served; nobody should have to find them out by chance. */
+const mayBeLate: ReadonlySet<string> = new Set(['policy', 'checkpoints', 'witnesses']);
 
 function sendError(context: Context, error: GateError): Response {
   return context.json(errorBody(error), error.httpStatus as 400);
