@@ -3,6 +3,7 @@
  * Verifies a record of gate from its files alone. Written from audit-format.md, to which the numbers in brackets refer;
  * needs Node 20 or later and nothing else. Exit codes: 0 intact, 1 tampered, 2 incomplete, 3 cannot tell.
  */
+import { isUtf8 } from 'node:buffer';
 import { createHash, createPublicKey, verify } from 'node:crypto';
 import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +14,8 @@ const kinds = new Set(
   ('session.open connection.open statement hold outcome result cancel masks.detected masks.breach connection.close session.kill session.close ' +
     'request vote request.end grant grant.revoke grant.deny policy relay.start relay.stop login read key.rotate shred.request key.shred legal.hold').split(' '),
 );
-const [noteMax, tileMax, bundleMax, lineMax, fileMax] = [64 * 1024, 256 * 32, 256 * 65_537, 16 * 1024 * 1024, 1024 ** 3];
+const states = ['ok', 'error', 'suspended', 'skipped', 'unknown'];
+const [noteMax, tileMax, bundleMax, lineMax, fileMax] = [64 * 1024, 256 * 32, 256 * 65_537, 16 * 1024 * 1024, 256 * 1024 * 1024];
 
 // Hashes (5)
 
@@ -192,7 +194,7 @@ function compareLeaves(record, where, expected, found) {
 
 function parseJson(bytes) {
   try {
-    return JSON.parse(bytes.toString('utf8')) ?? undefined;
+    return isUtf8(bytes) ? (JSON.parse(bytes.toString('utf8')) ?? undefined) : undefined;
   } catch {
     return undefined;
   }
@@ -201,23 +203,36 @@ function parseJson(bytes) {
 function parseEntry(body) {
   const entry = parseJson(body);
   const { v, session, seq, prev, time, event, sealed } = entry ?? {};
-  const isEntry = v === 1 && [session, prev, time].every((one) => typeof one === 'string') && Number.isFinite(seq) && typeof event === 'object' && event !== null;
+  const isEntry = v === 1 && [session, prev, time].every((one) => typeof one === 'string') && Number.isFinite(seq) && typeof event === 'object' && event !== null && !Array.isArray(event);
   const isSealedGood = sealed === undefined || (typeof sealed?.sha256 === 'string' && Number.isFinite(sealed.bytes) && ['content', 'results'].includes(sealed.key));
   return isEntry && isSealedGood ? { ...entry, owner: `${event.statement?.session ?? session}/${sealed?.key}` } : undefined;
+}
+
+/** Whether an event is of a known kind, with the fields that its story needs. */
+function isKnown({ kind, connection, statement, effect, state, grant, from, to, session, classes }) {
+  const isNumbered = [connection, statement].every((number) => typeof number === 'number');
+  if (kind === 'statement') return isNumbered && ['allow', 'deny'].includes(effect);
+  if (kind === 'outcome') return isNumbered && states.includes(state);
+  if (kind === 'session.open' || kind === 'grant') return typeof grant === 'string';
+  if (kind === 'key.rotate') return typeof from === 'string' && typeof to === 'string';
+  if (kind === 'key.shred') return typeof session === 'string' && Array.isArray(classes);
+  return kinds.has(kind);
 }
 
 /** Step 6: the story that entries tell. */
 class Story {
   constructor(record) {
-    Object.assign(this, { record, chains: new Map(), grants: new Set(), shredded: new Set(), rotations: [], sealed: [] });
+    Object.assign(this, { record, chains: new Map(), grants: new Set(), shredded: new Set(), rotations: [], sealed: [], unread: 0 });
   }
 
   /** The chain of an entry, after a check of its place there. */
   follow(body, index, { session, seq, prev }) {
-    const chain = this.chains.get(session) ?? { seq: 0, hash: '', running: new Set(), done: new Set(), opens: 0, closes: 0 };
+    const chain = this.chains.get(session) ?? { seq: 0, hash: '', running: new Set(), done: new Set(), opens: 0, closes: 0, last: 0, isUnsure: false };
     this.chains.set(session, chain);
     const name = `entry ${index} (${session} #${seq})`;
-    if (seq !== chain.seq + 1) this.record.tampered(`${name} follows #${chain.seq}: entries are missing, repeated or moved`);
+    const gap = seq - chain.seq - 1;
+    if (gap > 0 && gap <= this.unread) this.record.unknown(`${name} follows #${chain.seq}: what is between may be what could not be read`);
+    else if (gap !== 0) this.record.tampered(`${name} follows #${chain.seq}: entries are missing, repeated or moved`);
     else if (prev !== chain.hash) this.record.tampered(`${name} does not carry the hash of the entry before it`);
     if (seq > chain.seq) Object.assign(chain, { seq, hash: hex(body) });
     return chain;
@@ -226,26 +241,32 @@ class Story {
   tell(body, index, isAuthentic) {
     const { record } = this;
     const entry = parseEntry(body);
-    if (!kinds.has(entry?.event.kind) && (entry || isAuthentic)) record.unknown(`entry ${index} is of a version or kind that is not known`);
+    const isUnknown = entry ? !isKnown(entry.event) : isAuthentic;
+    if (isUnknown) record.unknown(`entry ${index} is of a version or kind that is not known`);
+    if (isUnknown && !entry) this.unread++;
     if (!entry) return;
     const { session, seq, event, sealed, owner } = entry;
     const chain = this.follow(body, index, entry);
     const name = `entry ${index} (${session} #${seq})`;
     if (sealed) this.sealed.push({ name, session, owner, ...sealed });
-    if (event.kind === 'session.open') {
+    if (isUnknown) chain.isUnsure = true;
+    else if (event.kind === 'session.open') {
       if (!this.grants.has(event.grant)) record.incomplete(`${name}: no entry before it grants ${event.grant}`);
       if (++chain.opens > 1) record.tampered(`${name} opens the session a second time`);
     } else if (event.kind === 'session.close' && ++chain.closes > 1) record.tampered(`${name} closes the session a second time`);
     else if (event.kind === 'statement' && event.effect === 'allow') {
-      if (chain.running.has(event.statement) || chain.done.has(event.statement)) record.tampered(`${name}: statement ${event.statement} was sent twice`);
+      if (chain.running.has(event.statement) || chain.done.has(event.statement) || (chain.closes > 0 && event.statement <= chain.last)) record.tampered(`${name}: statement ${event.statement} was sent twice`);
       chain.running.add(event.statement);
+      chain.last = Math.max(chain.last, event.statement);
     } else if (event.kind === 'outcome') {
-      if (!chain.running.delete(event.statement)) record.tampered(`${name} is an outcome without a statement, or a second one`);
+      const isFirst = chain.running.delete(event.statement);
+      const isUnsure = (chain.isUnsure || this.unread > 0) && !chain.done.has(event.statement);
+      if (!isFirst) record[isUnsure ? 'unknown' : 'tampered'](`${name} is an outcome without a statement, or a second one`);
       chain.done.add(event.statement);
       if (event.state === 'unknown') record.notes.push(`${name}: nobody knows how statement ${event.statement} ended`);
     } else if (event.kind === 'grant') this.grants.add(event.grant);
     else if (event.kind === 'key.rotate') this.rotations.push({ index, from: parseKey(event.from), to: parseKey(event.to) });
-    else if (event.kind === 'key.shred') for (const key of [event.classes].flat()) this.shredded.add(`${event.session}/${key}`);
+    else if (event.kind === 'key.shred') for (const key of event.classes) this.shredded.add(`${event.session}/${key}`);
   }
 
   end() {
@@ -267,17 +288,20 @@ class Story {
 
 function checkSealed(record, story) {
   const sessions = new Map();
+  // Entries that cannot be read may have sealed what no other one has.
+  const unclaimed = story.unread > 0 ? 'unknown' : 'tampered';
   for (const one of story.sealed) if (!sessions.get(one.session)?.push(one)) sessions.set(one.session, [one]);
-  for (const { name } of record.list('sealed')) if (!name.endsWith('.ndl') || !sessions.has(name.slice(0, -4))) record.tampered(`sealed/${name} belongs to no session`);
+  for (const { name } of record.list('sealed')) if (!name.endsWith('.ndl') || !sessions.has(name.slice(0, -4))) record[unclaimed](`sealed/${name} belongs to no session`);
   for (const [session, own] of sessions) {
     const file = /^[\w-]{1,100}$/.test(session) ? record.read(`sealed/${session}.ndl`, fileMax) : undefined;
     const places = new Map(own.map((one, place) => [one.sha256, place]));
     const there = new Set();
     let last = -1;
-    for (const line of file?.toString('latin1').match(/[^\n]*\n|[^\n]+$/g) ?? []) {
-      const [, hash, data] = /^\{"sha256":"([0-9a-f]{64})","data":"([A-Za-z0-9+/=]*)"\}\n$/.exec(line) ?? [];
+    for (const { line, isWhole } of linesOf(file ?? Buffer.alloc(0))) {
+      const [, hash, data] = (isWhole && line.length < lineMax && /^\{"sha256":"([0-9a-f]{64})","data":"([A-Za-z0-9+/=]*)"\}$/.exec(line.toString('latin1'))) || [];
       const [place, bytes] = [places.get(hash) ?? -1, base64(data)];
-      if (place <= last || bytes?.length !== own[place].bytes || hex(bytes) !== hash) record.tampered(`sealed/${session}.ndl: a line is not what an entry has sealed, or not in order`);
+      if (place === -1 && bytes && hex(bytes) === hash) record[unclaimed](`sealed/${session}.ndl: no entry has sealed what a line holds`);
+      else if (place <= last || bytes?.length !== own[place].bytes || hex(bytes) !== hash) record.tampered(`sealed/${session}.ndl: a line is not what an entry has sealed, or not in order`);
       there.add(place);
       last = Math.max(last, place);
     }
@@ -288,15 +312,22 @@ function checkSealed(record, story) {
 const crcTable = Int32Array.from({ length: 256 }, (_, byte) => Array.from({ length: 8 }).reduce((crc) => (crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1), byte));
 const crc32 = (bytes) => (bytes.reduce((crc, byte) => (crc >>> 8) ^ crcTable[(crc ^ byte) & 0xff], -1) ^ -1) >>> 0;
 
-/** Lines of a segment: the JSON where line and checksum are whole, and the byte behind the line. */
-function* segmentLines(bytes) {
+/** Without their line feeds; `to` is the byte behind. */
+function* linesOf(bytes) {
   for (let from = 0; from < bytes.length; ) {
     const end = bytes.indexOf(0x0a, from);
     const line = bytes.subarray(from, end === -1 ? bytes.length : end);
     from = end === -1 ? bytes.length : end + 1;
+    yield { line, isWhole: end !== -1, to: from };
+  }
+}
+
+/** Lines of a segment: the JSON where line and checksum are whole, and the byte behind the line. */
+function* segmentLines(bytes) {
+  for (const { line, isWhole, to } of linesOf(bytes)) {
     const [sum, body] = [line.toString('latin1', 0, 9), line.subarray(9)];
-    const isGood = end !== -1 && line.length < lineMax && /^[0-9a-f]{8} $/.test(sum) && crc32(body) === Number.parseInt(sum, 16);
-    yield { body: isGood ? body : undefined, isWhole: end !== -1, to: from };
+    const isGood = isWhole && line.length < lineMax && /^[0-9a-f]{8} $/.test(sum) && crc32(body) === Number.parseInt(sum, 16);
+    yield { body: isGood ? body : undefined, isWhole, to };
   }
 }
 
@@ -325,7 +356,8 @@ function readSegments(record, story, names, size) {
     let [sealed, isTorn, last, number] = [undefined, false, undefined, 0];
     for (const { body, to } of segmentLines(bytes.subarray(0, end?.bytes))) {
       const where = `${name}, line ${++number}`;
-      if (isTorn) record.tampered(`${where} follows a damaged one`);
+      // A torn write leaves nothing whole behind it.
+      if (isTorn && (end || body)) record.tampered(`${where} follows a damaged one`);
       isTorn = body === undefined;
       if (isTorn) continue;
       if (number > 1 && body.toString('latin1', 0, 22) === '{"v":1,"kind":"sealed"') {
@@ -338,7 +370,8 @@ function readSegments(record, story, names, size) {
       const entry = parseEntry(body);
       const content = base64(sealed?.data);
       const isOwn = content && entry?.sealed && hex(content) === entry.sealed.sha256 && content.length === entry.sealed.bytes && sealed.session === entry.session;
-      if (sealed && !isOwn) record.tampered(`${where}: what stands before entry ${leaves.length} is not what it has sealed`);
+      // What an entry that cannot be read has sealed is not known; one that was changed is found by its hash.
+      if (sealed && !isOwn && (entry || leaves.length >= size)) record.tampered(`${where}: what stands before entry ${leaves.length} is not what it has sealed`);
       if (!sealed && entry?.sealed) story.missSealed({ ...entry, name: `entry ${leaves.length}` });
       if (leaves.length >= size && !entry) record.tampered(`${where} is no entry`);
       else if (leaves.length >= size) story.follow(body, leaves.length, entry);
@@ -379,7 +412,8 @@ class Trust {
     }
     if (ties.length > 0 && signatureBy(checkpoint, ties.at(-1).to) === 'none') record.tampered('the checkpoint is not signed with the newest key');
     this.isSigned(checkpoint, 'checkpoint', 'tampered');
-    published.forEach((key, place) => {
+    // Without a single key that can be used nothing is tied to anything, and that was said.
+    if (trusted.size > 0) published.forEach((key, place) => {
       if (!trusted.has(key.text) || (place === 0 && signatureBy(checkpoint, key) !== 'good')) record.tampered(`nothing ties ${key.text} of log-key.pub to the checkpoint`);
     });
   }
@@ -439,7 +473,7 @@ class Record {
     try {
       const bytes = this.files.read(path, max + 1);
       if (!bytes || bytes.length <= max) return bytes;
-      this.tampered(`${path} is too large`);
+      this[max === fileMax ? 'unknown' : 'tampered'](`${path} is too large`);
     } catch (error) {
       this.unknown(`${path} cannot be read: ${error.message}`);
     }
@@ -460,8 +494,10 @@ class Record {
 }
 
 /** `files`: read(path, bytesMax) answers a Buffer or undefined, list(path) answers [{ name, isDirectory }]. */
-export function verifyRecord(files, { keys = [], checkpoints = [], receipts = [], witnesses = [], witnessesMin = witnesses.length } = {}) {
+export function verifyRecord(files, { keys = [], checkpoints = [], receipts = [], witnesses = [], witnessesMin } = {}) {
   const record = new Record(files);
+  // Whoever is named twice is one witness all the same.
+  const cosigners = [...new Set(witnesses.map((text) => text.trim()))];
   const bytes = record.read('checkpoint', noteMax);
   const checkpoint = bytes && parseCheckpoint(bytes);
   if (!bytes) record.unknown('there is no checkpoint that can be read');
@@ -502,10 +538,11 @@ export function verifyRecord(files, { keys = [], checkpoints = [], receipts = []
   trust.rotate(story.rotations, rotations, good);
   for (const { name, value } of kept) trust.checkKept(value, name);
   for (const { name, value } of shown) trust.checkReceipt(value, name, bodies[value.index]);
-  const cosigned = usable(witnesses, 4).map((key) => signatureBy(checkpoint, key));
+  const least = witnessesMin ?? cosigners.length;
+  const cosigned = usable(cosigners, 4).map((key) => signatureBy(checkpoint, key));
   const count = cosigned.filter((state) => state === 'good').length;
   if (cosigned.includes('bad')) record.tampered('the cosignature of a witness is wrong');
-  if (count < witnessesMin) record.incomplete(`${count} witnesses have cosigned the checkpoint, of ${witnessesMin} that are asked for`);
+  if (count < least) record.incomplete(`${count} witnesses have cosigned the checkpoint, of ${least} that are asked for`);
   return record.end({ origin: checkpoint.origin, size: checkpoint.size, root: checkpoint.root.toString('base64'), witnesses: count });
 }
 
@@ -520,6 +557,13 @@ function orAbsent(absent, work) {
   }
 }
 
+/** What is too large is not read at all: its length says so. Pipes and devices may never end. */
+function readFile(path, max) {
+  const found = statSync(path);
+  if (!found.isFile()) throw new Error('it is not a file');
+  return found.size >= max ? { length: max } : readFileSync(path);
+}
+
 function main() {
   const many = { type: 'string', multiple: true, default: [] };
   const options = { key: many, checkpoint: many, receipt: many, witness: many, 'witnesses-min': { type: 'string' } };
@@ -530,8 +574,7 @@ function main() {
   const texts = (list) => list.flatMap((text) => (text.startsWith('@') ? readFileSync(text.slice(1), 'utf8').trim().split('\n') : [text]));
   const kept = (list) => list.map((name) => ({ name, bytes: orAbsent(undefined, () => readFileSync(name)) }));
   const files = {
-    // What is too large is not read at all: its length says so.
-    read: (path, max) => orAbsent(undefined, () => (statSync(placeOf(path)).size >= max ? { length: max } : readFileSync(placeOf(path)))),
+    read: (path, max) => orAbsent(undefined, () => readFile(placeOf(path), max)),
     list: (path) => orAbsent([], () => readdirSync(placeOf(path), { withFileTypes: true }).map((one) => ({ name: one.name, isDirectory: one.isDirectory() }))),
   };
   const min = values['witnesses-min'];

@@ -10,13 +10,13 @@ export type SealedPromises = ReadonlyMap<string, readonly SealedPromise[]>;
 export type SealedCheck = { readonly source: Source; readonly findings: Findings; readonly review: SessionsReview; readonly promises: SealedPromises };
 
 export async function checkSealed(check: SealedCheck): Promise<void> {
-  const { source, findings, promises } = check;
+  const { source, findings, review, promises } = check;
   const files = new Set<string>();
   for (const { name, isDirectory } of await source.list('sealed')) {
     const session = /^([\w-]{1,100})\.ndl$/.exec(name)?.[1];
     const path = `sealed/${name}`;
     if (isDirectory || session === undefined || !promises.has(session)) {
-      findings.tampered('sealed-unowned', `${path} belongs to no session that has sealed anything`, { file: path });
+      findings.add(review.unclaimed, 'sealed-unowned', `${path} belongs to no session that has sealed anything`, { file: path });
     } else files.add(session);
   }
   for (const [session, own] of promises) {
@@ -26,7 +26,7 @@ export async function checkSealed(check: SealedCheck): Promise<void> {
 }
 
 /** Answers the places of the promises that the file keeps. */
-async function checkFile({ source, findings }: SealedCheck, session: string, promises: readonly SealedPromise[]): Promise<Set<number>> {
+async function checkFile({ source, findings, review }: SealedCheck, session: string, promises: readonly SealedPromise[]): Promise<Set<number>> {
   const path = `sealed/${session}.ndl`;
   const places = new Map(promises.map(({ sha256 }, place) => [sha256, place]));
   const found = new Set<number>();
@@ -39,7 +39,8 @@ async function checkFile({ source, findings }: SealedCheck, session: string, pro
     const place = content && places.get(content.sha256);
     const promise = place === undefined ? undefined : promises[place];
     if (content === undefined || place === undefined || promise === undefined) {
-      findings.tampered('sealed-changed', `${where} is not what an entry of ${session} has sealed`, { session, file: path });
+      const isWell = content !== undefined && hash('sha256', content.data, 'hex') === content.sha256;
+      findings.add(isWell ? review.unclaimed : 'tampered', 'sealed-changed', `${where} is not what an entry of ${session} has sealed`, { session, file: path });
       continue;
     }
     const at = { session, seq: promise.seq, index: promise.index, file: path };

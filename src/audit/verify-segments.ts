@@ -1,12 +1,12 @@
 /** Reads the segments that a log directory keeps beside its tree: which count, what each holds, and whether what is sealed is there. Pure. */
 import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { parseStored, type StoredEntry } from './line.ts';
+import type { StoredEntry } from './line.ts';
 import { parseSegmentHeader, parseSegmentName, segmentName, type SegmentEnd, type SegmentHeader } from './segment.ts';
 import { leafHash } from './tree.ts';
 import type { Findings } from './verify-report.ts';
 import { promiseOf, type SealedPromise } from './verify-sessions.ts';
-import { decodeBase64, type Source, type SourceLine } from './verify-source.ts';
+import { decodeBase64, readStored, type Source, type SourceLine } from './verify-source.ts';
 
 type Link = { readonly header: SegmentHeader; readonly path: string; end: SegmentEnd | undefined };
 
@@ -155,15 +155,12 @@ function checkEnd(
 
 function checkEntry(reading: SegmentsReading, { path, line, index, body, sealed }: { path: string; line: number; index: number; body: Buffer; sealed: SealedLine | 'broken' | undefined }): void {
   const { findings, size } = reading;
-  let entry: StoredEntry | undefined;
-  try {
-    entry = parseStored(body);
-  } catch {
-    if (index >= size) findings.tampered('segment-line', `${path}, line ${line}, is no entry`, { file: path, index });
-  }
+  const entry = readStored(body);
+  if (entry === undefined && index >= size) findings.tampered('segment-line', `${path}, line ${line}, is no entry`, { file: path, index });
   reading.onEntry({ index, leaf: leafHash(body), body, entry });
   const promise = entry && promiseOf(index, entry);
-  if (sealed !== undefined) {
+  // What an entry that cannot be read has sealed is not known; one that was changed is found by its hash.
+  if (sealed !== undefined && (entry !== undefined || index >= size)) {
     const isGood = sealed !== 'broken' && promise !== undefined && sealed.sha256 === promise.sha256 && sealed.bytes === promise.bytes && sealed.session === entry?.session;
     if (!isGood) {
       findings.tampered('sealed-changed', `what entry ${index} has sealed is not what stands before it, in ${path}, line ${line - 1}`, {

@@ -9,6 +9,10 @@ type SessionStory = {
   firstIndex: number;
   isOpened: boolean;
   isClosed: boolean;
+  /** One of its entries is of a kind that this version does not know. */
+  isUnsure: boolean;
+  /** The highest number of a statement that was sent. */
+  last: number;
   /** Sent, and not answered for yet: number to leaf index. */
   readonly running: Map<number, number>;
   /** Cleared with the end of the session. */
@@ -34,9 +38,16 @@ export class SessionsReview {
   readonly #sessions = new Map<string, SessionStory>();
   readonly #grants = new Set<string>();
   readonly #shredded = new Set<string>();
+  /** Entries that nobody can say the session of. */
+  #unread = 0;
 
   constructor(findings: Findings) {
     this.#findings = findings;
+  }
+
+  /** How bad it is that something sealed belongs to no entry: one that cannot be read may have sealed it. */
+  get unclaimed(): 'tampered' | 'unknown' {
+    return this.#unread > 0 ? 'unknown' : 'tampered';
   }
 
   isShredded(promise: SealedPromise): boolean {
@@ -51,13 +62,19 @@ export class SessionsReview {
     this.#tell(story, index, entry);
   }
 
+  /** An entry that stands where it should, and cannot be read. */
+  addUnread(index: number): void {
+    this.#unread++;
+    this.#findings.unknown('entry-unknown', `entry ${index} is of a version that is not known`, { index });
+  }
+
   /** An entry that no checkpoint covers: it must follow all the same, and what it tells is not proven. */
   addUncovered(index: number, entry: StoredEntry, hash: string): void {
     this.#follow(this.#storyOf(entry, index), index, entry, hash);
   }
 
   #storyOf({ session }: StoredEntry, firstIndex: number): SessionStory {
-    const story = this.#sessions.get(session) ?? { seq: 0, hash: '', firstIndex, isOpened: false, isClosed: false, running: new Map(), done: new Set() };
+    const story = this.#sessions.get(session) ?? { seq: 0, hash: '', firstIndex, isOpened: false, isClosed: false, isUnsure: false, last: 0, running: new Map(), done: new Set() };
     this.#sessions.set(session, story);
     return story;
   }
@@ -66,7 +83,9 @@ export class SessionsReview {
   #follow(story: SessionStory, index: number, { session, seq, prev }: StoredEntry, hash: string): void {
     const place = { index, session, seq };
     const name = `entry ${index} (${session} #${seq})`;
-    if (seq > story.seq + 1) {
+    if (seq > story.seq + 1 && seq - story.seq - 1 <= this.#unread) {
+      this.#findings.unknown('chain-unknown', `${name} follows #${story.seq}: what is between may be what could not be read`, place);
+    } else if (seq > story.seq + 1) {
       const gap = seq - story.seq === 2 ? `entry #${seq - 1} of ${session} is` : `entries #${story.seq + 1} to #${seq - 1} of ${session} are`;
       this.#findings.tampered('chain-gap', `${gap} missing before entry ${index}`, place);
     } else if (seq <= story.seq) {
@@ -86,6 +105,7 @@ export class SessionsReview {
     try {
       ({ event } = openEntry(entry, entry.sealed === undefined ? {} : 'not-allowed'));
     } catch {
+      story.isUnsure = true;
       this.#findings.unknown('entry-unknown', `entry ${index} (${session} #${seq}) is of a kind that this version does not know`, place);
       return;
     }
@@ -114,10 +134,11 @@ export class SessionsReview {
   }
 
   #start(story: SessionStory, statement: number, { session, seq }: StoredEntry, index: number): void {
-    if (story.running.has(statement) || story.done.has(statement)) {
+    if (story.running.has(statement) || story.done.has(statement) || (story.isClosed && statement <= story.last)) {
       this.#findings.tampered('intent-doubled', `statement ${statement} of ${session} was sent twice, the second time by entry ${index}`, { index, session, seq });
     }
     story.running.set(statement, index);
+    story.last = Math.max(story.last, statement);
   }
 
   #finish(story: SessionStory, statement: number, { session, seq }: StoredEntry, index: number): void {
@@ -126,6 +147,8 @@ export class SessionsReview {
       if (!story.isClosed) story.done.add(statement);
     } else if (story.done.has(statement)) {
       this.#findings.tampered('outcome-doubled', `statement ${statement} of ${session} has a second outcome, entry ${index}`, place);
+    } else if (story.isUnsure || this.#unread > 0) {
+      this.#findings.unknown('outcome-unknown', `the statement of entry ${index}, an outcome of ${session}, may be what could not be read`, place);
     } else {
       this.#findings.tampered('outcome-unmatched', `entry ${index} is the outcome of statement ${statement} of ${session}, which was never sent`, place);
     }

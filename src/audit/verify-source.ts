@@ -1,6 +1,7 @@
 /** The files that a verification reads, whoever stores them, in bounded pieces; what cannot be read becomes a finding. Pure. */
+import { isUtf8 } from 'node:buffer';
 import { messageOf } from '../errors/errors.ts';
-import { lineBytesMax } from './line.ts';
+import { lineBytesMax, parseStored, type StoredEntry } from './line.ts';
 import type { Findings } from './verify-report.ts';
 
 /** Paths are relative, with "/" between names. */
@@ -88,6 +89,15 @@ async function* linesOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<SourceLin
     if (held > lineBytesMax) break;
   }
   if (held > 0) yield { bytes: Buffer.concat(pieces), from, to: from + held, isWhole: false };
+}
+
+/** Undefined for what this version cannot read. Bytes that are no text are not guessed at: others might guess otherwise. */
+export function readStored(body: Buffer): StoredEntry | undefined {
+  try {
+    return isUtf8(body) ? parseStored(body) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Base64 as this record writes it; undefined for any other spelling of the same bytes. */

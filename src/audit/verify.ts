@@ -1,7 +1,7 @@
 /** Verifies a record from its files alone, and names what is wrong with it. Pure: files come from an `Evidence`. */
 import { hash } from 'node:crypto';
 import type { NoteKey } from './checkpoint.ts';
-import { parseStored, type StoredEntry } from './line.ts';
+import type { StoredEntry } from './line.ts';
 import { parseSegmentName } from './segment.ts';
 import { checkpointFile, hashBytes, tileWidth } from './tiles.ts';
 import { KeyRing, readKey, type SignedCheckpoint } from './verify-keys.ts';
@@ -11,7 +11,7 @@ import { checkSealed, reportMissing } from './verify-sealed.ts';
 import { readSegments } from './verify-segments.ts';
 import { promiseOf, SessionsReview, type SealedPromise } from './verify-sessions.ts';
 import { judgeCheckpoint, judgeKept, judgeReceipt, judgeRotations, judgeWitnesses, noteBytesMax, readRotations, signedOf, type LeafWords, type RotationFile } from './verify-signatures.ts';
-import { Source, type Evidence } from './verify-source.ts';
+import { readStored, Source, type Evidence } from './verify-source.ts';
 import { checkHashTiles, checkOtherTiles, reportEntries } from './verify-tiles.ts';
 import { findTruth, listTiles, readBundles, readHashTiles, rootsAt, type LeafTiles } from './verify-tree.ts';
 
@@ -96,8 +96,10 @@ class Verification {
     for (const { name, signed: one } of kept) if (judgeKept(judging, one, name)) counts.checkpoints++;
     for (const { name, receipt } of receipts) judgeReceipt(judging, receipt, this.#wanted.get(receipt.index), name);
     counts.receipts = receipts.length;
-    const witnesses = this.#parseKeys(this.#input.witnesses ?? [], 'cosignature/v1');
-    counts.witnesses = judgeWitnesses(findings, signed, witnesses, this.#input.witnessesMin ?? (this.#input.witnesses ?? []).length);
+    // Whoever is named twice is one witness all the same.
+    const named = [...new Set((this.#input.witnesses ?? []).map((text) => text.trim()))];
+    const witnesses = this.#parseKeys(named, 'cosignature/v1');
+    counts.witnesses = judgeWitnesses(findings, signed, witnesses, this.#input.witnessesMin ?? named.length);
     Object.assign(counts, this.#review.counts);
     return signedBy;
   }
@@ -191,11 +193,9 @@ class Verification {
 
   #readEntry({ index, body, leaf, place }: { index: number; body: Buffer; leaf: Buffer; place: number }, leaves: LeafTiles, isSealedApart: boolean): void {
     const isAtHome = hashAt(leaves, index)?.equals(leaf) === true;
-    let entry: StoredEntry;
-    try {
-      entry = parseStored(body);
-    } catch {
-      if (isAtHome) this.#base.findings.unknown('entry-unknown', `entry ${index} is of a version that is not known`, { index });
+    const entry = readStored(body);
+    if (entry === undefined) {
+      if (isAtHome) this.#review.addUnread(index);
       return;
     }
     const sha256 = hash('sha256', body, 'hex');

@@ -36,6 +36,7 @@ export function evidenceFiles(directory: string): Evidence {
     read: (path, bytesMax) => absentAs(undefined, readUpTo(join(directory, path), bytesMax + 1)),
     async *stream(path) {
       try {
+        await checkFile(join(directory, path));
         for await (const chunk of createReadStream(join(directory, path), { highWaterMark: 256 * 1024 })) yield chunk as Buffer;
       } catch (error) {
         if (!isAbsent(error)) throw error;
@@ -45,7 +46,13 @@ export function evidenceFiles(directory: string): Evidence {
   };
 }
 
+/** Pipes and devices may never end, and a record from elsewhere may hold some. */
+async function checkFile(path: string): Promise<void> {
+  if (!(await stat(path)).isFile()) throw new Error('it is not a file');
+}
+
 async function readUpTo(path: string, bytesMax: number): Promise<Buffer> {
+  await checkFile(path);
   const file = await open(path, 'r');
   try {
     const { size } = await file.stat();

@@ -1,13 +1,15 @@
 /** docs/audit-format.md against the code: its example verifies, its kinds are those of the log, and the command ends as it says. */
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { createDecipheriv } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { Event } from '../../src/audit/entry.ts';
 import { hashOf } from '../../src/audit/line.ts';
 import { encodeBundle } from '../../src/audit/tiles.ts';
 import { leafHash } from '../../src/audit/tree.ts';
+import { verifyRecord } from '../../src/audit/verify.ts';
+import { evidenceFiles } from '../../src/store/evidence-files.ts';
 import { temporaryDirectory } from '../store/temporary-directory.ts';
 import { Files, verifyBoth, writeFiles } from './verify-stage.ts';
 
@@ -83,4 +85,23 @@ test('both commands end with the code of the page', async () => {
   expect(json.code).toBe(3);
   expect(JSON.parse(json.stdout)).toMatchObject({ result: 'cannot-tell', exitCode: 3, findings: [{ kind: 'checkpoint-unreadable', severity: 'unknown' }] });
   expect(json.stderr).toContain('"event":"warning"');
+});
+
+test.each<[string, (path: string) => void, readonly number[]]>([
+  ['a pipe', (path) => void execFileSync('mkfifo', [path]), [3, 3]],
+  ['a device', (path) => symlinkSync('/dev/zero', path), [3, 3]],
+  ['two gigabytes of nothing', (path) => execFileSync('truncate', ['-s', '2G', path]), [1, 1]],
+])('%s in a bundle from elsewhere keeps nobody waiting', async (_, make, expected) => {
+  const directory = await temporaryDirectory();
+  await writeFiles(directory, files);
+  const keys = [block('log-key.pub')];
+  for (const path of ['receipts/s_1.json', 'sealed/s_1.ndl']) {
+    rmSync(join(directory, path));
+    make(join(directory, path));
+  }
+  const alone = new Promise((resolve) => {
+    execFile(process.execPath, ['docs/audit-verify.mjs', '--key', keys.join(), directory], { cwd: root, timeout: 5000 }, (error) => resolve(error?.code ?? 0));
+  });
+  const { exitCode } = await verifyRecord({ evidence: evidenceFiles(directory), keys });
+  expect([exitCode, await alone]).toEqual(expected);
 });

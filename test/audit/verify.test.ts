@@ -4,9 +4,10 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { formatSigningKey, formatVerifierKey, signingKey } from '../../src/audit/checkpoint.ts';
-import { parseStored } from '../../src/audit/line.ts';
+import { frameLine, frameSealed, hashOf, parseStored } from '../../src/audit/line.ts';
 import { decodeBundle, encodeBundle } from '../../src/audit/tiles.ts';
 import { temporaryDirectory } from '../store/temporary-directory.ts';
 import { outcome, sessionClose, sessionOpen, statement } from '../store/recorded-events.ts';
@@ -57,6 +58,9 @@ describe('a record as it should be', () => {
     expect([exitCode, counts.witnesses, counts.checkpoints, counts.receipts]).toEqual([0, 1, 1, 2]);
     expect(await found(bundle, { witnesses: [formatVerifierKey(witness)] })).toEqual(['witnesses-missing']);
     expect(await found(bundle, { witnesses: [formatVerifierKey(witness)], witnessesMin: 0 })).toEqual([]);
+    const twice = [formatVerifierKey(witness), `${formatVerifierKey(witness)}\n`];
+    expect(await found(files, { witnesses: twice })).toEqual([]);
+    expect(await found(files, { witnesses: twice, witnessesMin: 2 })).toEqual(['witnesses-missing']);
   });
 
   test('tiles from before and from ahead of the checkpoint', async () => {
@@ -200,8 +204,99 @@ describe('what is wrong is named', () => {
     ['a session has no beginning', (all) => all.filter(({ body }) => !body.includes('"session.open"')), 'open-missing'],
     ['a session has no end', (all) => all.filter(({ body }) => !body.includes('"session.close"')), 'close-missing'],
   ])('%s, though signed', async (_, change, kind) => {
-    const told = relinked(change(items.filter(({ body }) => !body.includes('key.rotate'))));
+    const told = rewritten(change);
     const { findings } = await verifyBoth(logOf(told, signedOver(told)));
     expect(new Set(findings.map((finding) => finding.kind))).toContain(kind);
   });
+});
+
+/** The entries of a new log, changed before they are chained and signed. */
+function rewritten(change: (all: Item[]) => Item[]): Item[] {
+  return relinked(change(items.filter(({ body }) => !body.includes('key.rotate'))));
+}
+
+/** The first entries of the log, with one in another spelling that the rest of its chain follows. */
+function respelled(at: number, spell: (text: string) => Buffer): Item[] {
+  const { session } = parseStored(items[at]?.body ?? Buffer.alloc(0));
+  let prev: string | undefined;
+  return items.slice(0, 100).map((item, index) => {
+    const isNext = prev !== undefined && parseStored(item.body).session === session;
+    if (index !== at && !isNext) return item;
+    const body = index === at ? spell(item.body.toString()) : Buffer.from(JSON.stringify({ ...parseStored(item.body), prev }));
+    prev = hashOf(body);
+    return { ...item, body };
+  });
+}
+
+describe('an authentic entry that cannot be read', () => {
+  let at: number;
+  let session: string;
+
+  beforeAll(() => {
+    at = items.findIndex(({ body }) => body.includes('"allow"'));
+    ({ session } = parseStored(items[at]?.body ?? Buffer.alloc(0)));
+  });
+
+  /** A bundle over entries that nobody can say the sealed contents of, with what the log has sealed before they were changed. */
+  function bundleAround(all: readonly Item[]): Files {
+    const sealed = [...bundleOf(items.slice(0, 100), Buffer.alloc(0)).all].filter(([path]) => path.startsWith('sealed/'));
+    return bundleOf(all.map(({ body }) => ({ body, contents: undefined })), signedOver(all)).with(Object.fromEntries(sealed));
+  }
+
+  test.each<[string, (text: string) => Buffer]>([
+    ['of a later version', (text) => Buffer.from(text.replace('"v":1', '"v":2'))],
+    ['whose event is a list', (text) => Buffer.from(text.replace(/"event":.*/, '"event":[]}'))],
+    ['that is not UTF-8', (text) => Buffer.from(text.replace('"v":1', '"v":1,"x":"\xff"'), 'latin1')],
+  ])('%s makes nothing tampered behind it, nor what it has sealed', async (_, spell) => {
+    const all = respelled(at, spell);
+    expect(await verifyBoth(bundleAround(all))).toMatchObject({ exitCode: 3 });
+    const log = logOf(items.slice(0, 100), signedOver(all));
+    const segment = log.get('log-000001.ndl');
+    const start = segment.indexOf(frameLine(items[at]?.body.toString() ?? '').bytes);
+    const lines = all.slice(at).flatMap(({ body, contents }, place) => {
+      const own = contents && frameSealed(place === 0 ? session : parseStored(body).session, contents).bytes;
+      return place > 0 && own ? [own, rawLine(body)] : [rawLine(body)];
+    });
+    const changed = log.with({ 'log-000001.ndl': Buffer.concat([segment.subarray(0, start), ...lines]) });
+    const tiles = [...bundleAround(all).all].filter(([path]) => path.startsWith('tile/'));
+    expect(await verifyBoth(changed.with(Object.fromEntries(tiles)))).toMatchObject({ exitCode: 3 });
+  });
+
+  function rawLine(body: Buffer): Buffer {
+    return Buffer.concat([Buffer.from(`${crc32(body).toString(16).padStart(8, '0')} `), body, Buffer.from('\n')]);
+  }
+
+  test('hides no larger gap, and no wrong contents', async () => {
+    const all = respelled(at, (text) => Buffer.from(text.replace('"v":1', '"v":2')));
+    const gone = all.findIndex(({ body }, index) => index > at && parseStored(body).session === session);
+    expect((await found(bundleAround(all.toSpliced(gone, 1)))).join()).toContain('chain-gap');
+    const path = `sealed/${session}.ndl`;
+    const wrong = Buffer.from(bundleAround(all).get(path).toString().replace(/"sha256":"."/, '"sha256":"0"').replace(/"data":"..../, '"data":"AAAA'));
+    expect(await verifyBoth(bundleAround(all).with({ [path]: wrong }))).toMatchObject({ exitCode: 1 });
+  });
+});
+
+test('a number of a statement does not come back behind the end of its session', async () => {
+  const all = rewritten((same) => {
+    const close = same.findIndex(({ body }) => body.includes('"session.close"'));
+    const { session } = parseStored(same[close]?.body ?? Buffer.alloc(0));
+    const again = same.filter(({ body }) => parseStored(body).session === session && /"statement":1\b/.test(body.toString()) && /"(statement|outcome)","connection"/.test(body.toString()));
+    return same.toSpliced(close + 1, 0, ...again);
+  });
+  expect(new Set(await found(logOf(all, signedOver(all))).then((kinds) => kinds.map((kind) => kind.split(' ')[0])))).toContain('intent-doubled');
+});
+
+test('a key that is none says nothing about the record', async () => {
+  for (const keys of [['x'], [''], [formatVerifierKey(witness)]]) expect((await verifyBoth(bundle, { keys })).exitCode).toBe(3);
+});
+
+test('a torn end is one of any number of damaged lines, with nothing whole behind', async () => {
+  const all = rewritten((same) => same.slice(0, 20));
+  const files = logOf(all, signedOver(all));
+  const path = 'log-000001.ndl';
+  const lines = files.get(path).toString('latin1').split('\n');
+  const behind = (text: string) => files.with({ [path]: Buffer.concat([files.get(path), Buffer.from(text, 'latin1')]) });
+  const kindsOf = async (record: Files) => (await found(record)).filter((kind) => kind.startsWith('segment'));
+  expect(await kindsOf(behind('\n\n\0\nx'))).toEqual(['segment-torn 20']);
+  expect(await kindsOf(behind(`\n\n${lines.at(-2)}\n`))).toContain('segment-line 20');
 });
