@@ -1,5 +1,4 @@
 /** Looks for sessions: by what the state knows of them, and by what their statements were. */
-import { hash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SessionList } from '../api/api.ts';
 import { hasStatementFilter, statementFilters, type SessionQuery } from '../api/session-query.ts';
@@ -46,7 +45,7 @@ export class SessionSearch {
       const matcher = new StatementMatcher(query);
       const isWhole = seesWhole(this.#options.policy(), reader);
       const isOpened = isWhole && matcher.needsContents;
-      await recordReading(this.#options.recorder, reader, { what: 'search', isOpened, detail: describe(query) });
+      await recordReading(this.#options.recorder, reader, { what: 'search', isOpened, detail: describe(query, (text) => this.#options.recorder.keys.digestOf(text)) });
       const list = await this.#collect(reader, query, gone, matcher);
       return { ...list, ...(!isWhole && query.text !== undefined && { isShapesOnly: true as const }) };
     } finally {
@@ -114,11 +113,11 @@ function isPartOf(part: string, { name, subject }: Principal): boolean {
   return [name, subject].some((text) => text.toLowerCase().includes(part.toLowerCase()));
 }
 
-/** What was looked for; of a text no more than who knows it can tell: it may be what the record keeps sealed. */
-function describe(query: SessionQuery): string {
+/** What was looked for; of a text a keyed digest, as it may be what the record keeps sealed, and short enough to be guessed. */
+function describe(query: SessionQuery, digestOf: (text: string) => string): string {
   const parts = Object.entries(query).flatMap(([name, value]) => {
     if (value === undefined || name === 'limit') return [];
-    return name === 'text' ? [`text of SHA-256 ${hash('sha256', String(value), 'hex')}`] : [`${name} ${value}`];
+    return name === 'text' ? [`text of HMAC-SHA-256 ${digestOf(String(value))}`] : [`${name} ${value}`];
   });
   return parts.toSorted((one, other) => rank(one) - rank(other)).join(', ');
 }

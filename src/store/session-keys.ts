@@ -1,5 +1,5 @@
 /** The data keys that seal what sessions do: two for each session, wrapped by the sealing key, and deleted to erase. */
-import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hash, randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
@@ -127,6 +127,11 @@ export class SessionKeys implements SealingKeys {
     if (file?.shredded.includes(key) === true) return 'shredded';
     const wrapped = file?.wrapped[key];
     return wrapped === undefined ? 'missing' : this.#unwrap(wrapped, session, key);
+  }
+
+  /** Tells whether two texts are the same, and lets nobody without the sealing key look for what they were. In hex. */
+  digestOf(text: string): string {
+    return createHmac('sha256', this.#sealingKey).update(`gate/digest/v1\n${text}`).digest('hex');
   }
 
   async load(session: string): Promise<KeyFile | undefined> {
