@@ -103,7 +103,7 @@ async function writeOnce(directory: string, name: string, note: string): Promise
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     // Cosignatures may differ, but a crash or a full disk may have left a part of it, and somebody another tree.
     const known = await readFile(path, 'utf8');
-    if (!known.startsWith(`${parseNote(note).text}\n`)) throw new Error(`${name} is there already, and is not this checkpoint`);
+    if (!known.startsWith(`${parseNote(note).text}\n`)) throw new Error(`${name} is there already, and is not this checkpoint`, { cause: error });
   }
 }
 

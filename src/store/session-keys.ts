@@ -148,13 +148,15 @@ export class SessionKeys implements SealingKeys {
     throw new GateError('record-damaged', `the file of the keys of session ${session} is damaged`);
   }
 
-  /** Of every session whose keys are not all gone. */
+  /** Of every session whose keys are not all gone. Throws `record-damaged` for one that cannot be read, behind all the others. */
   async *all(): AsyncGenerator<KeyFile> {
+    const problems: GateError[] = [];
     for (const name of await readdir(this.#directory)) {
       const session = /^([\w-]+)\.json$/.exec(name)?.[1];
-      const file = session === undefined ? undefined : await this.load(session);
+      const file = session === undefined ? undefined : await this.load(session).catch((error: unknown) => void problems.push(damageIn(error)));
       if (file !== undefined && Object.keys(file.wrapped).length > 0) yield file;
     }
+    if (problems[0] !== undefined) throw problems[0];
   }
 
   /** Sets or, with undefined, lifts the mark; durable when this resolves. */
@@ -206,6 +208,12 @@ export class SessionKeys implements SealingKeys {
       throw new GateError('record-damaged', `the keys of session ${session} do not open with the sealing key of this relay`, { cause: error });
     }
   }
+}
+
+/** Anything else is no matter of one file. */
+function damageIn(error: unknown): GateError {
+  if (error instanceof GateError && error.code === 'record-damaged') return error;
+  throw error;
 }
 
 function contextOf(session: string, key: KeyClass): Buffer {
