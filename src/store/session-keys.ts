@@ -182,6 +182,9 @@ export class SessionKeys implements SealingKeys {
     // Where only one class goes by its time, what one of two has asked for still stands.
     const isPending = shredRequest !== undefined && Object.keys(wrapped).length > 0;
     await this.#save({ ...rest, ...(isPending && { shredRequest }), wrapped, shredded: [...new Set([...file.shredded, ...classes])] });
+    // Something late may have asked for them meanwhile.
+    await this.#ensuring.get(session)?.catch(() => undefined);
+    this.#live.delete(session);
   }
 
   #path(session: string): string {
