@@ -24,6 +24,8 @@ export const HeldStatementInfo = z.object({
   locks: z.optional(z.array(z.string())),
   rowEstimate: z.optional(z.number()),
   isWaiting: z.boolean(),
+  /** For administrators, who see its shape: no literals, no parameters, no hashes. */
+  isClosed: z.optional(z.literal(true)),
 });
 export type HeldStatementInfo = z.infer<typeof HeldStatementInfo>;
 

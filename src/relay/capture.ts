@@ -4,10 +4,10 @@ import { isUtf8 } from 'node:buffer';
 import type { EventOf, Parameter } from '../audit/entry.ts';
 import { decodeRowDescription, type ResultColumn } from '../mask/guard.ts';
 
-/** Of one statement: rows past either are counted and hashed, and not kept. */
-export type CaptureLimits = { readonly rowsMax: number; readonly bytesMax: number };
+/** Of one statement, whose text may hold many: what is past any of them is counted and hashed, and not kept. */
+export type CaptureLimits = { readonly rowsMax: number; readonly bytesMax: number; readonly setsMax: number };
 
-export const captureLimits: CaptureLimits = { rowsMax: 1000, bytesMax: 1024 * 1024 };
+export const captureLimits: CaptureLimits = { rowsMax: 1000, bytesMax: 1024 * 1024, setsMax: 100 };
 
 const dataRow = 0x44;
 const headerBytes = 5;
@@ -21,6 +21,8 @@ export class Capture {
   #hash: Hash | undefined;
   readonly #sets: ResultSet[] = [];
   #bytes = 0;
+  /** What comes now belongs to a set that is not kept. */
+  #isFull = false;
 
   /** Without limits no row is kept. */
   constructor(limits?: CaptureLimits) {
@@ -33,10 +35,11 @@ export class Capture {
 
   /** A RowDescription, as the client gets it: the rows behind it are of these columns. */
   describe(message: Buffer): void {
-    if (this.#limits === undefined) return;
+    if (this.#limits === undefined || this.#isFull) return;
     const columns = decodeRowDescription(message);
     const last = this.#sets.at(-1);
     if (last !== undefined && last.bytes === 0) last.columns = columns;
+    else if (last !== undefined && this.#sets.length >= this.#limits.setsMax) this.#isFull = last.isCut = true;
     else this.#sets.push({ columns, pieces: [], bytes: 0, isCut: false });
   }
 
@@ -44,7 +47,7 @@ export class Capture {
   add(bytes: Buffer): void {
     this.#hash ??= createHash('sha256');
     this.#hash.update(bytes);
-    if (this.#limits === undefined) return;
+    if (this.#limits === undefined || this.#isFull) return;
     if (this.#sets.length === 0) this.#sets.push({ columns: [], pieces: [], bytes: 0, isCut: false });
     const set = this.#sets.at(-1) as ResultSet;
     set.bytes += bytes.length;
@@ -62,9 +65,10 @@ export class Capture {
   }
 
   results(): CapturedResult[] {
-    const { rowsMax } = this.#limits ?? { rowsMax: 0 };
+    let room = this.#limits?.rowsMax ?? 0;
     return this.#sets.map(({ columns, pieces, isCut }) => {
-      const { rows, hasMore } = readRows(Buffer.concat(pieces), columns, rowsMax);
+      const { rows, hasMore } = readRows(Buffer.concat(pieces), columns, room);
+      room -= rows.length;
       return {
         columns: columns.map(({ name, type }) => ({ name, type })),
         rows,

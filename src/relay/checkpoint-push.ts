@@ -1,6 +1,6 @@
 /** Puts checkpoints where whoever holds the relay cannot take them back: a directory, a git repository, a webhook. */
 import { execFile } from 'node:child_process';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseCheckpoint, parseNote } from '../audit/checkpoint.ts';
@@ -90,8 +90,9 @@ export async function pushTo(target: CheckpointTarget, note: string): Promise<vo
 /** A name of its own for each, so that the directory may be one that lets nothing be written over. */
 async function writeOnce(directory: string, name: string, note: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
+  const path = join(directory, name);
   try {
-    const file = await open(join(directory, name), 'wx', 0o600);
+    const file = await open(path, 'wx', 0o600);
     try {
       await file.writeFile(note);
       await file.sync();
@@ -100,6 +101,9 @@ async function writeOnce(directory: string, name: string, note: string): Promise
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    // Cosignatures may differ, but a crash or a full disk may have left a part of it, and somebody another tree.
+    const known = await readFile(path, 'utf8');
+    if (!known.startsWith(`${parseNote(note).text}\n`)) throw new Error(`${name} is there already, and is not this checkpoint`, { cause: error });
   }
 }
 

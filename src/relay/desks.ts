@@ -56,7 +56,7 @@ export async function openDesks(options: DesksOptions): Promise<Desks> {
   return {
     callers: new Callers({ verifier, people, recorder, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
     requests,
-    reader: new RequestReader({ store: stores.requests, policy }),
+    reader: new RequestReader({ store: stores.requests, recorder, policy }),
     sessions,
     grants: new Grants({ config, policy, stores, recorder, requests, sessions }),
     stop: async () => {

@@ -117,10 +117,14 @@ export async function shredNow(log: Log, session: string, shredding: Shredding):
   await log.keys.shred(session, shredding.classes);
 }
 
-/** Finishes at the start of a relay what a crash has cut short. */
+/** Finishes at the start of a relay what a crash has cut short. A file of keys that is damaged is for retention to tell of. */
 export async function finishShredding(log: Log): Promise<void> {
   const marked: { readonly session: string; readonly shredding: Shredding }[] = [];
-  for await (const { session, shredding } of log.keys.all()) if (shredding !== undefined) marked.push({ session, shredding });
+  try {
+    for await (const { session, shredding } of log.keys.all()) if (shredding !== undefined) marked.push({ session, shredding });
+  } catch (error) {
+    if (!(error instanceof GateError) || error.code !== 'record-damaged') throw error;
+  }
   if (marked.length === 0) return;
   const onRecord = new Set<string>();
   for await (const { event } of log.entries(decisionsChain, { isOpened: false })) {

@@ -59,7 +59,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     const record = await openRecord(state.path, secrets, config.record, log);
     closers.push(() => record.close());
     const { recorder } = record;
-    recorder.keys.onShred = eraseStateOf(recorder, { requests: new SqliteRequestStore(database, secrets.columns), outbox });
+    recorder.keys.onShred = eraseStateOf(recorder, { database, requests: new SqliteRequestStore(database, secrets.columns), outbox });
     await finishShredding(recorder);
     const isOpen = (id: string) => recorder.openSessions().includes(id);
     const retention = startRetention({ log: recorder, keys: recorder.keys, retention: config.record.retention, isOpen, relayLog: log });

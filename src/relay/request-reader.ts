@@ -1,19 +1,22 @@
 /** Requests as people see them: which ones, and what of them. */
+import type { Recorder } from '../audit/recorder.ts';
 import type { RequestInfo, RequestState, RequestSummary } from '../api/request-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { RequestStore } from '../grant/request-store.ts';
-import type { AccessRequest } from '../grant/request.ts';
+import type { AccessRequest, HeldStatement } from '../grant/request.ts';
 import { isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import { canVote, describeApprovers } from '../policy/vote.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { shapeOf } from '../sql/shape.ts';
+import { recordReading } from './reading.ts';
 
 /** Requests that are looked through for those that the viewer may see. */
 const scannedMax = 1000;
 /** Of a statement this much stands in a list. */
 const listedSqlMax = 500;
 
-export type ReaderOptions = { readonly store: RequestStore; readonly policy: () => Policy };
+export type ReaderOptions = { readonly store: RequestStore; readonly recorder: Recorder; readonly policy: () => Policy };
 
 export type ListFilter = {
   readonly states?: readonly RequestState[];
@@ -55,13 +58,20 @@ export class RequestReader {
     );
     const requests = [...own, ...others].toSorted((one, other) => other.createdAt.getTime() - one.createdAt.getTime());
     return requests.slice(0, filter.limit).map((request) => {
-      const sql = request.statement?.sql.slice(0, listedSqlMax);
+      const text = request.statement?.sql;
+      // A list is no reading of the record: whoever has no part in a statement sees its shape.
+      const sql = text && (this.#takesPart(viewer, request) ? text : shapeOf(text)).slice(0, listedSqlMax);
       return { ...this.#summarize(viewer, request), ...(sql !== undefined && { sql }) };
     });
   }
 
+  /**
+   * With the statement as it will run for its author, approvers and auditors, of whom it is on record that they read it;
+   * for administrators with its shape. Fails with `record-unavailable`.
+   */
   async describe(viewer: Principal, request: AccessRequest): Promise<RequestInfo> {
-    const { statement, votes } = request;
+    const { votes } = request;
+    const statement = request.statement && (await this.#shown(viewer, request, request.statement));
     const allowed = request.kind === 'statement' ? await this.#options.store.loadApproval(request.id) : undefined;
     return {
       ...this.#summarize(viewer, request),
@@ -111,13 +121,26 @@ export class RequestReader {
     return request.state === 'pending' && canVote({ policy: this.#options.policy(), request, voter: viewer }).ok;
   }
 
-  /** Requester, approvers (those who have voted as well), auditors and administrators. */
+  async #shown(viewer: Principal, request: AccessRequest, statement: HeldStatement): Promise<HeldStatement & { isClosed?: true }> {
+    if (this.#takesPart(viewer, request)) return statement;
+    const { recorder, policy } = this.#options;
+    if (!isAuditor(policy(), viewer)) {
+      return { ...statement, sql: shapeOf(statement.sql), parameters: [], fingerprint: '', parameterHash: '', isClosed: true };
+    }
+    await recordReading(recorder, viewer, { what: 'decisions', session: statement.session, isOpened: true, detail: `the statement of request ${request.id}` });
+    return statement;
+  }
+
   #isVisible(viewer: Principal, request: AccessRequest): boolean {
+    const policy = this.#options.policy();
+    return this.#takesPart(viewer, request) || isAuditor(policy, viewer) || isAdministrator(policy, viewer);
+  }
+
+  /** Requester and approvers, those who have voted as well. */
+  #takesPart(viewer: Principal, request: AccessRequest): boolean {
     const policy = this.#options.policy();
     return (
       isSamePrincipal(request.requester, viewer) ||
-      isAuditor(policy, viewer) ||
-      isAdministrator(policy, viewer) ||
       request.votes.some(({ by }) => isSamePrincipal(by, viewer)) ||
       canVote({ policy, request, voter: viewer }).ok
     );

@@ -45,7 +45,7 @@ export class SessionSearch {
       const matcher = new StatementMatcher(query);
       const isWhole = seesWhole(this.#options.policy(), reader);
       const isOpened = isWhole && matcher.needsContents;
-      await recordReading(this.#options.recorder, reader, { what: 'search', isOpened, detail: describe(query) });
+      await recordReading(this.#options.recorder, reader, { what: 'search', isOpened, detail: describe(query, (text) => this.#options.recorder.keys.digestOf(text)) });
       const list = await this.#collect(reader, query, gone, matcher);
       return { ...list, ...(!isWhole && query.text !== undefined && { isShapesOnly: true as const }) };
     } finally {
@@ -113,11 +113,11 @@ function isPartOf(part: string, { name, subject }: Principal): boolean {
   return [name, subject].some((text) => text.toLowerCase().includes(part.toLowerCase()));
 }
 
-/** What was looked for; of a text its length alone: it may be what the record keeps sealed. */
-function describe(query: SessionQuery): string {
+/** What was looked for; of a text a keyed digest, as it may be what the record keeps sealed, and short enough to be guessed. */
+function describe(query: SessionQuery, digestOf: (text: string) => string): string {
   const parts = Object.entries(query).flatMap(([name, value]) => {
     if (value === undefined || name === 'limit') return [];
-    return name === 'text' ? [`text of ${String(value).length} characters`] : [`${name} ${value}`];
+    return name === 'text' ? [`text of HMAC-SHA-256 ${digestOf(String(value))}`] : [`${name} ${value}`];
   });
   return parts.toSorted((one, other) => rank(one) - rank(other)).join(', ');
 }

@@ -131,7 +131,9 @@ export class SessionTails {
     }
   }
 
+  /** Others may have come since there was room. */
   #take(reader: Principal): () => void {
+    this.checkRoom(reader);
     const key = keyOf(reader);
     this.#open.set(key, (this.#open.get(key) ?? 0) + 1);
     return () => {

@@ -7,6 +7,7 @@ import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.t
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
+import { crashReason } from '../store/log-recovery.ts';
 import type { RelayConfig } from './config.ts';
 import { Deadlines } from './deadlines.ts';
 import { createId } from './ids.ts';
@@ -43,10 +44,21 @@ export class Sessions {
     setMaxListeners(0, this.#stopping.signal);
   }
 
-  /** Takes up the sessions that were open when the relay stopped; those whose grant is over end now. */
+  /** Takes up the sessions that were open when the relay stopped; those whose grant is over, or that a crash caught ending, end now. */
   static async load(options: SessionsOptions): Promise<Sessions> {
+    const { store, recorder } = options;
     const sessions = new Sessions(options);
-    for (const session of await options.store.listSessions({ isOpen: true, limit: 100_000 })) await sessions.#adopt(session);
+    const unclosed = new Set(recorder.openSessions());
+    for (const session of await store.listSessions({ isOpen: true, limit: 100_000 })) {
+      const isClosed = !unclosed.delete(session.id) && recorder.lastEntry(session.id) !== undefined;
+      if (isClosed) await sessions.#storeRecordedEnd(session.id);
+      else await sessions.#adopt(session);
+    }
+    // They ended while the record could not be written, or were never stored.
+    for (const id of unclosed) {
+      const end = (await store.loadSession(id))?.end;
+      await recorder.record(id, [{ kind: 'session.close', reason: end?.reason ?? crashReason }]);
+    }
     return sessions;
   }
 
@@ -174,6 +186,13 @@ export class Sessions {
 
   openCount(grant: string): number {
     return [...this.#live.values()].filter((live) => live.grant.id === grant).length;
+  }
+
+  /** What has ended on record never comes back, also where the state does not know yet. */
+  async #storeRecordedEnd(id: string): Promise<void> {
+    for await (const { time, event } of this.#options.recorder.entries(id, { isOpened: false })) {
+      if (event.kind === 'session.close') return this.#storeEnd(id, { at: new Date(time), reason: event.reason });
+    }
   }
 
   /** Nothing waits for this: the session has ended already, and a state that cannot be written now can be later. */

@@ -22,6 +22,7 @@ export type WitnessClientOptions = {
   readonly witnesses: readonly Witness[];
   readonly publisher: Publisher;
   readonly log: RelayLog;
+  readonly lastWordMs?: number;
 };
 
 /** Never holds anything up: a witness that cannot be reached is asked again with the next checkpoint. */
@@ -34,6 +35,8 @@ export class WitnessClient {
   #round: Promise<void> | undefined;
   #isWanted = false;
   readonly #forget: () => void;
+  /** Aborted when the log is let go: from then on its files may be another relay's. */
+  readonly #stopping = new AbortController();
 
   constructor(options: WitnessClientOptions) {
     this.#options = options;
@@ -46,9 +49,12 @@ export class WitnessClient {
     return this.#problems;
   }
 
+  /** When this resolves, nothing more is written. */
   async stop(): Promise<void> {
     this.#forget();
-    await Promise.race([this.#round, new Promise((resolve) => setTimeout(resolve, lastWordMs).unref())]);
+    await Promise.race([this.#round, new Promise((resolve) => setTimeout(resolve, this.#options.lastWordMs ?? lastWordMs).unref())]);
+    this.#stopping.abort();
+    await this.#round;
   }
 
   #start(): void {
@@ -63,6 +69,7 @@ export class WitnessClient {
       const { witnesses, publisher } = this.#options;
       const note = parseNote(publisher.published.note);
       const lines = await Promise.all(witnesses.map((witness) => this.#ask(witness, note)));
+      if (this.#stopping.signal.aborted) return;
       const signatures = lines.flatMap((one) => one ?? []);
       if (signatures.length > 0) await this.#keep(note, signatures, lines.every((one) => one !== undefined));
     }
@@ -94,6 +101,7 @@ export class WitnessClient {
       this.#problems.delete(name);
       return added.filter((one) => one.name === name);
     } catch (error) {
+      if (this.#stopping.signal.aborted) return undefined;
       const reason = messageOf(error);
       if (this.#problems.get(name) !== reason) this.#options.log.warn({ witness: name, reason }, 'a witness did not cosign the checkpoint');
       this.#problems.set(name, reason);
@@ -107,7 +115,7 @@ export class WitnessClient {
       method: 'POST',
       body: formatAddCheckpoint({ old, proof, note: formatNote(note) }),
       redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(timeoutMs)]),
     });
     let body = '';
     for await (const chunk of response.body ?? []) {

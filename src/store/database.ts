@@ -85,6 +85,12 @@ export async function openDatabase(state: StateDirectory, engine?: SqliteEngine)
   return database;
 }
 
+/** What was deleted or overwritten goes from the files, too: `secure_delete` takes it from the tables, and this from the write-ahead log. */
+export async function emptyWriteAheadLog(database: Database): Promise<void> {
+  const { sql } = await import('kysely');
+  await sql`pragma wal_checkpoint(truncate)`.execute(database);
+}
+
 async function migrate(database: Database, path: string): Promise<void> {
   const { Migrator } = await import('kysely');
   const migrator = new Migrator({ db: database, provider: { getMigrations: () => Promise.resolve(migrations) } });

@@ -1,6 +1,6 @@
 /** An event as the lines of the log: split, sealed with the keys of its session, chained. */
 import { randomBytes } from 'node:crypto';
-import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
+import { decisionsChain, namesMax, type AuditEntry, type Event } from '../audit/entry.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
 import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
@@ -29,9 +29,11 @@ function keyOf(keys: SealingKeys, session: string, key: 'content' | 'results'): 
   throw unavailable(`the data keys of ${session === decisionsChain ? 'the relay' : `session ${session}`} are gone`);
 }
 
-/** Also where nothing is sealed yet: without keys there is no session. */
-export function needsKey({ kind }: Event): boolean {
-  return kind === 'session.open' || kind === 'statement' || kind === 'outcome' || kind === 'hold' || kind === 'request' || kind === 'result';
+/** Also where nothing is sealed yet: without keys there is no session. What a crash has left is closed without them. */
+export function needsKey(event: Event): boolean {
+  const { kind } = event;
+  if (kind === 'outcome') return event.digest !== undefined || event.tags.length > namesMax;
+  return kind === 'session.open' || kind === 'statement' || kind === 'hold' || kind === 'request' || kind === 'result';
 }
 
 export function unavailable(error: unknown): GateError {

@@ -1,7 +1,7 @@
 /** The few file operations that the log's promise rests on, as an interface, so that a test can make each one fail. */
 import { closeSync, fdatasync, mkdirSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
 export interface LogFiles {
@@ -52,10 +52,13 @@ export function writeWhole(files: LogFiles, descriptor: number, bytes: Buffer): 
   }
 }
 
-/** Makes a directory, and its name durable. */
+/** Makes a directory and those above it, and their names durable. */
 export async function makeDurableDirectory(files: LogFiles, path: string): Promise<void> {
   const made = files.makeDirectory(path);
-  if (made !== undefined) await files.fsyncDirectory(dirname(made));
+  if (made === undefined) return;
+  const top = dirname(resolve(made));
+  for (let at = dirname(resolve(path)); at !== top; at = dirname(at)) await files.fsyncDirectory(at);
+  await files.fsyncDirectory(top);
 }
 
 /** Whoever looks finds the old content whole, or the new. When this resolves, the new one is durable. */

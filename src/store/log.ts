@@ -117,7 +117,7 @@ export async function openLog(directory: string, options: LogOptions = {}): Prom
   try {
     await log.start();
     for (const session of log.openSessions()) {
-      const unfinished = await findUnfinished(log.entries(session));
+      const unfinished = await findUnfinished(log.entries(session, { isOpened: false }));
       if (unfinished.length > 0) await log.record(session, unfinished);
     }
     await log.publish();

@@ -122,10 +122,12 @@ export class Outbox {
     return Number((await query.executeTakeFirst()).numUpdatedRows);
   }
 
-  /** Takes the bodies of what was said about these requests away. What still waits goes out first. */
-  async erase(requests: readonly string[]): Promise<void> {
+  /** Takes the bodies of what was said about these requests away, and gives up what still waits to be said. */
+  async erase(requests: readonly string[], at: Date): Promise<void> {
     for (const request of requests) {
-      await this.#database.updateTable('outbox').set({ body: '' }).where('request', '=', request).where('state', '<>', 'waiting').execute();
+      const of = () => this.#database.updateTable('outbox').where('request', '=', request);
+      await of().set({ state: 'failed', problem: 'its statement was shredded', ended_at: at.toISOString() }).where('state', '=', 'waiting').execute();
+      await of().set({ body: '' }).execute();
     }
   }
 

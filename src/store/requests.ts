@@ -67,14 +67,22 @@ export class SqliteRequestStore implements RequestStore {
     });
   }
 
-  /** Takes the texts and parameters of held statements away, as if nobody had ever seen them. */
-  async eraseStatements(ids: readonly string[]): Promise<void> {
-    for (const request of (await Promise.all(ids.map((id) => this.loadRequest(id)))).flatMap((one) => one ?? [])) {
-      if (request.statement === undefined) continue;
-      const erased: HeldStatement = { ...request.statement, sql: '(shredded)', parameters: [] };
-      const statement = this.#seal.seal(JSON.stringify(erased), `requests/${request.id}`);
-      await this.#database.updateTable('requests').set({ statement }).where('id', '=', request.id).execute();
+  /**
+   * Takes the texts, parameters and hashes of the statements that were held in a session away, and what was left of their
+   * approvals, which are bound to them. Answers the ids of their requests.
+   */
+  async eraseStatements(session: string, owner: RequestFilter['requester'] & object): Promise<string[]> {
+    const rows = await this.#matching({ requester: owner, kind: 'statement' }).select('id').execute();
+    const erased: string[] = [];
+    for (const { id } of rows) {
+      const statement = (await this.loadRequest(id))?.statement;
+      if (statement?.session !== session) continue;
+      const left: HeldStatement = { ...statement, sql: '(shredded)', parameters: [], fingerprint: '', parameterHash: '' };
+      await this.#database.updateTable('requests').set({ statement: this.#seal.seal(JSON.stringify(left), `requests/${id}`) }).where('id', '=', id).execute();
+      await this.#database.deleteFrom('statement_approvals').where('request_id', '=', id).execute();
+      erased.push(id);
     }
+    return erased;
   }
 
   async loadApproval(request: string): Promise<StatementApproval | undefined> {

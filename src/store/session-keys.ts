@@ -1,5 +1,5 @@
 /** The data keys that seal what sessions do: two for each session, wrapped by the sealing key, and deleted to erase. */
-import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hash, randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
@@ -129,6 +129,11 @@ export class SessionKeys implements SealingKeys {
     return wrapped === undefined ? 'missing' : this.#unwrap(wrapped, session, key);
   }
 
+  /** Tells whether two texts are the same, and lets nobody without the sealing key look for what they were. In hex. */
+  digestOf(text: string): string {
+    return createHmac('sha256', this.#sealingKey).update(`gate/digest/v1\n${text}`).digest('hex');
+  }
+
   async load(session: string): Promise<KeyFile | undefined> {
     if (!/^[\w-]{1,100}$/.test(session)) return undefined;
     let text: string;
@@ -143,13 +148,15 @@ export class SessionKeys implements SealingKeys {
     throw new GateError('record-damaged', `the file of the keys of session ${session} is damaged`);
   }
 
-  /** Of every session whose keys are not all gone. */
+  /** Of every session whose keys are not all gone. Throws `record-damaged` for one that cannot be read, behind all the others. */
   async *all(): AsyncGenerator<KeyFile> {
+    const problems: GateError[] = [];
     for (const name of await readdir(this.#directory)) {
       const session = /^([\w-]+)\.json$/.exec(name)?.[1];
-      const file = session === undefined ? undefined : await this.load(session);
+      const file = session === undefined ? undefined : await this.load(session).catch((error: unknown) => void problems.push(damageIn(error)));
       if (file !== undefined && Object.keys(file.wrapped).length > 0) yield file;
     }
+    if (problems[0] !== undefined) throw problems[0];
   }
 
   /** Sets or, with undefined, lifts the mark; durable when this resolves. */
@@ -175,6 +182,9 @@ export class SessionKeys implements SealingKeys {
     // Where only one class goes by its time, what one of two has asked for still stands.
     const isPending = shredRequest !== undefined && Object.keys(wrapped).length > 0;
     await this.#save({ ...rest, ...(isPending && { shredRequest }), wrapped, shredded: [...new Set([...file.shredded, ...classes])] });
+    // Something late may have asked for them meanwhile.
+    await this.#ensuring.get(session)?.catch(() => undefined);
+    this.#live.delete(session);
   }
 
   #path(session: string): string {
@@ -201,6 +211,12 @@ export class SessionKeys implements SealingKeys {
       throw new GateError('record-damaged', `the keys of session ${session} do not open with the sealing key of this relay`, { cause: error });
     }
   }
+}
+
+/** Anything else is no matter of one file. */
+function damageIn(error: unknown): GateError {
+  if (error instanceof GateError && error.code === 'record-damaged') return error;
+  throw error;
 }
 
 function contextOf(session: string, key: KeyClass): Buffer {

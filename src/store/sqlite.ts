@@ -53,7 +53,7 @@ function openNodeSqlite(path: string): SqliteDatabase {
   const database = new module.DatabaseSync(path);
   // Somebody may look at the file with another tool meanwhile.
   database.exec('pragma busy_timeout = 5000');
-  database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on');
+  database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma secure_delete = on');
   return {
     close: () => database.close(),
     prepare: (sql) => {
@@ -75,7 +75,7 @@ async function openWasmSqlite(path: string): Promise<SqliteDatabase> {
   const database = new sqlite.Database(path);
   // Without shared memory a write-ahead log needs exclusive locking, set before anything is read.
   database.exec('pragma locking_mode = exclusive');
-  database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on');
+  database.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; pragma secure_delete = on');
   return {
     close: () => database.close(),
     prepare: (sql) => ({

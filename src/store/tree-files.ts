@@ -33,6 +33,8 @@ export class TreeFiles {
   #partial: TileId[];
   #published: { readonly checkpoint: Checkpoint; readonly note: string };
   #publishing: Promise<unknown> = Promise.resolve();
+  /** A publication that has not begun. */
+  #next: Promise<string> | undefined;
 
   private constructor(options: TreeFilesOptions, loaded: Loaded) {
     this.#options = options;
@@ -92,11 +94,16 @@ export class TreeFiles {
     this.#levels[level] = { index: filling.index + 1, items: [] };
   }
 
-  /** Makes all that has been appended by now part of a signed checkpoint on disk, and answers the note. One at a time. */
+  /** Makes all that has been appended by now part of a signed checkpoint on disk, and answers the note. One at a time, for all who wait. */
   publish(): Promise<string> {
-    const publishing = this.#publishing.then(() => this.#publish());
-    this.#publishing = publishing.catch(() => undefined);
-    return publishing;
+    if (this.#next !== undefined) return this.#next;
+    const next = this.#publishing.then(() => {
+      this.#next = undefined;
+      return this.#publish();
+    });
+    this.#next = next;
+    this.#publishing = next.catch(() => undefined);
+    return next;
   }
 
   async #publish(): Promise<string> {

@@ -1,4 +1,7 @@
 /** Finding sessions: every filter against real sessions, what each reader gets to know, and the bounds of a search. */
+import { createHmac } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SessionQuery } from '../../src/api/session-query.ts';
 import type { EventOf } from '../../src/audit/entry.ts';
@@ -138,9 +141,12 @@ describe('by what its statements were', () => {
   test('is on record, with what was looked for but not the text itself', async () => {
     await find('operator', { text: 'a person', kind: 'read', user: 'engineer' });
     await find('dba', { text: 'a person' });
+    // Keyed: a short text could be found out by its hash.
+    const sealingKey = Buffer.from((await readFile(join(fixture.directory, 'state', 'sealing-key'), 'utf8')).trim(), 'hex');
+    const digest = createHmac('sha256', sealingKey).update('gate/digest/v1\na person').digest('hex');
     const read = (await readings()).filter(({ what }) => what === 'search');
-    expect(read.at(-2)).toMatchObject({ by: { name: 'operator' }, isOpened: true, detail: `text of 8 characters, kind read, user engineer` });
-    expect(read.at(-1)).toMatchObject({ by: { name: 'dba' }, isOpened: false, detail: `text of 8 characters` });
+    expect(read.at(-2)).toMatchObject({ by: { name: 'operator' }, isOpened: true, detail: `text of HMAC-SHA-256 ${digest}, kind read, user engineer` });
+    expect(read.at(-1)).toMatchObject({ by: { name: 'dba' }, isOpened: false, detail: `text of HMAC-SHA-256 ${digest}` });
     expect(JSON.stringify(read)).not.toContain('a person');
   });
 });

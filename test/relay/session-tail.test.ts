@@ -244,3 +244,18 @@ test('where there is nothing to tell, and where all there is is for others, a si
     for await (const beat of tail) expect(beat).toBeUndefined();
   })()).rejects.toMatchObject({ code: 'relay-stopping' });
 });
+
+test('many who come at once, and all found room, are still no more than may be', async () => {
+  const log = await openLog(join(await temporaryDirectory(), 'log'));
+  onTestFinished(() => log.close());
+  const policy = parsePolicy(fixturePolicy, 'policy.yaml');
+  const tails = new SessionTails({ recorder: log, policy: () => policy, ownerOf: () => Promise.resolve(undefined), stopping: new AbortController().signal });
+  const gone = new AbortController();
+  for (let count = 0; count <= tailsPerReaderMax; count++) tails.checkRoom(open.who);
+  const all = Array.from({ length: tailsPerReaderMax + 1 }, () => tails.all(open.who, gone.signal));
+  const begun = await Promise.allSettled(all.map((tail) => tail.next()));
+  expect(begun.filter(({ status }) => status === 'fulfilled')).toHaveLength(tailsPerReaderMax);
+  expect(begun.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { code: 'too-many' } });
+  await Promise.all(all.map((tail) => tail.return(undefined)));
+  tails.checkRoom(open.who);
+});

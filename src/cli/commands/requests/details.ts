@@ -53,10 +53,10 @@ function formatStatement(statement: HeldStatementInfo): string {
     ...(locks.length === 0 ? [] : [['locks held', locks.join(', ')]]),
     ['row estimate', rowEstimate === undefined ? 'not known' : `${rowEstimate} by the planner`],
     ['session', `${session}, connection ${connection}${isWaiting ? '; a client waits for it' : ''}`],
-    ['fingerprint', statement.fingerprint],
+    ...(statement.isClosed === true ? [] : [['fingerprint', statement.fingerprint]]),
   ] as const;
   return [
-    'SQL, exactly as it will run:\n',
+    statement.isClosed === true ? 'SQL, without what is for its approvers and auditors (literals, comments, parameters):\n' : 'SQL, exactly as it will run:\n',
     block(showHidden(sql)),
     ...(parameters.length === 0 ? [] : ['Parameters:\n', block(parameters.map((value, index) => `$${index + 1} = ${showParameter(value)}`).join('\n'))]),
     'What it does:\n',
