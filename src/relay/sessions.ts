@@ -9,6 +9,7 @@ import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
 import { crashReason } from '../store/log-recovery.ts';
 import type { RelayConfig } from './config.ts';
+import { findKill, finishRevocations } from './cut-short.ts';
 import { Deadlines } from './deadlines.ts';
 import { createId } from './ids.ts';
 import { Journal } from './journal.ts';
@@ -48,11 +49,14 @@ export class Sessions {
   static async load(options: SessionsOptions): Promise<Sessions> {
     const { store, recorder } = options;
     const sessions = new Sessions(options);
+    await finishRevocations(recorder, store);
     const unclosed = new Set(recorder.openSessions());
     for (const session of await store.listSessions({ isOpen: true, limit: 100_000 })) {
       const isClosed = !unclosed.delete(session.id) && recorder.lastEntry(session.id) !== undefined;
       if (isClosed) await sessions.#storeRecordedEnd(session.id);
       else await sessions.#adopt(session);
+      const kill = isClosed ? undefined : await findKill(recorder, session.id);
+      if (kill !== undefined) await sessions.end(session.id, killedBy(kill.by, kill.reason));
     }
     // They ended while the record could not be written, or were never stored.
     for (const id of unclosed) {
@@ -152,7 +156,7 @@ export class Sessions {
    * and for all but the first who do so at the same time.
    */
   async kill(id: string, by: Principal, reason: string | undefined): Promise<SessionSummary> {
-    const error = new GateError('session-ended', `ended by ${by.name}${reason === undefined ? '' : `: ${reason}`}`);
+    const error = killedBy(by, reason);
     const live = this.#live.get(id);
     const earlier = this.#killing.get(id);
     if (live === undefined || earlier !== undefined) {
@@ -296,6 +300,10 @@ export class Sessions {
     const live = this.#live.get(id);
     if (live !== undefined) await this.end(id, expired(live.grant));
   }
+}
+
+function killedBy({ name }: Pick<Principal, 'name'>, reason: string | undefined): GateError {
+  return new GateError('session-ended', `ended by ${name}${reason === undefined ? '' : `: ${reason}`}`);
 }
 
 /** Undefined for a grant that is not revoked. */

@@ -1,6 +1,7 @@
 /** Sessions whose end a crash has cut in two: the record and the state agree again when the relay starts. */
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { decisionsChain, type Event } from '../../src/audit/entry.ts';
 import type { Grant, Session } from '../../src/grant/grant.ts';
 import type { RelayConfig } from '../../src/relay/config.ts';
 import type { SessionServices } from '../../src/relay/live-session.ts';
@@ -16,10 +17,15 @@ const principal = { issuer: 'https://id.example.com', subject: 'u1', kind: 'huma
 const grant: Grant = { id: 'g1', principal, target: 'prod-db', role: 'reader', createdAt: new Date(), expiresAt: new Date(Date.now() + 3_600_000) };
 const session = (id: string): Session => ({ id, grant, command: 'connect', user: 'erin', verifier: 'v', startedAt: new Date() });
 
-async function open() {
+async function open(decided: readonly Event[] = [], done: Readonly<Record<string, readonly Event[]>> = {}) {
   const path = join(await temporaryDirectory(), 'state');
   const state = await openStateDirectory(path);
   const database = await openDatabase(state);
+  // The life before ended without a word.
+  const before = await openLog(join(path, 'log'));
+  await before.record(decisionsChain, [{ kind: 'relay.start', relayVersion: '0.1.0', after: 'nothing' }, ...decided]);
+  for (const [id, events] of Object.entries(done)) await before.record(id, events);
+  await before.close();
   const recorder = await openLog(join(path, 'log'));
   onTestFinished(async () => {
     await recorder.close();
@@ -62,4 +68,22 @@ test('one that has ended in the state, or never came to be, ends on record: else
   expect(await last('s_ended')).toEqual({ kind: 'session.close', reason: 'the grant expired' });
   expect(await last('s_unsaved')).toEqual({ kind: 'session.close', reason: 'the relay stopped without warning' });
   expect(await collect(recorder.entries('s_closed'))).toHaveLength(2);
+});
+
+test('a revocation that was on record, and cut short, ends the grant and its sessions', async () => {
+  const { store, load } = await open([{ kind: 'grant.revoke', grant: 'g1', by: { ...principal, name: 'Dario', groups: [] }, reason: 'wrong table' }], { s_open: [sessionOpen] });
+  await store.saveSession(session('s_open'));
+  const sessions = await load();
+  expect((await store.loadGrant('g1'))?.revocation).toMatchObject({ by: { name: 'Dario' }, reason: 'wrong table' });
+  await expect(sessions.forTunnel(principal, 's_open')).rejects.toMatchObject({ code: 'session-ended', message: expect.stringContaining('revoked by Dario') });
+});
+
+test('so does the end of a session by somebody', async () => {
+  const kill: Event = { kind: 'session.kill', by: { ...principal, name: 'Dario', groups: [] }, reason: 'wrong database' };
+  const { recorder, store, load } = await open([], { s_killed: [sessionOpen, kill], s_open: [sessionOpen] });
+  for (const id of ['s_killed', 's_open']) await store.saveSession(session(id));
+  const sessions = await load();
+  await expect(sessions.forTunnel(principal, 's_killed')).rejects.toMatchObject({ message: 'session s_killed has ended: ended by Dario: wrong database' });
+  expect((await sessions.forTunnel(principal, 's_open')).id).toBe('s_open');
+  expect(recorder.openSessions()).toEqual(['s_open']);
 });
