@@ -23,6 +23,9 @@ function midway(fault: Fault, operationsMax: number): Chooser {
   };
 }
 
+/** Statements of one run: they fill several segments. */
+const last = 10;
+
 /** Longer than any test takes, in milliseconds. */
 const never = 1_000_000_000;
 
@@ -33,7 +36,7 @@ type Run = {
   hasOpened: boolean;
 };
 
-/** Opens, records twelve statements over several segments with a pair in flight at once, and closes. */
+/** Opens, records statements over several segments with a pair in flight at once, and closes. */
 async function run(directory: string, choose: Chooser): Promise<Run> {
   const files = new FaultyFiles(choose);
   const result: Run = { files, acknowledged: [], refused: [], hasOpened: false };
@@ -46,7 +49,7 @@ async function run(directory: string, choose: Chooser): Promise<Run> {
     return result;
   }
   await log.record('one', [sessionOpen]).catch(() => {});
-  for (let number = 1; number <= 12; number += 2) {
+  for (let number = 1; number <= last; number += 2) {
     const recording = [number, number + 1].map(async (which) => {
       try {
         await log.record('one', [statement(which), outcome(which)]);
@@ -77,14 +80,14 @@ async function reopen(directory: string): Promise<number[]> {
 describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
   test('at any one operation loses nothing acknowledged and keeps nothing refused', { timeout: 60_000 }, async () => {
     const clean = await run(join(await temporaryDirectory(), 'log'), () => undefined);
-    expect(clean.acknowledged).toHaveLength(12);
+    expect(clean.acknowledged).toHaveLength(last);
     expect(new Set(clean.files.calls)).toEqual(new Set(['makeDirectory', 'remove', 'create', 'write', 'fdatasync', 'fsyncDirectory', 'close', 'rename']));
     let refusals = 0;
     for (let at = 0; at < clean.files.calls.length; at += 1) {
       const directory = join(await temporaryDirectory(), 'log');
       const result = await run(directory, (_operation, number) => (number === at ? fault : undefined));
       expect(result.files.failures, `operation ${at}`).toBe(1);
-      if (result.hasOpened) expect(result.acknowledged.length + result.refused.length).toBe(12);
+      if (result.hasOpened) expect(result.acknowledged.length + result.refused.length).toBe(last);
       expect(await reopen(directory), `operation ${at}, ${clean.files.calls[at]}`).toEqual(result.acknowledged);
       refusals += result.refused.length;
     }
@@ -95,7 +98,7 @@ describe.each(faults)('a fault, $code with the effect $mode,', (fault) => {
     const directory = join(await temporaryDirectory(), 'log');
     const result = await run(directory, midway(fault, 4));
     expect(result.refused.length).toBeGreaterThan(3);
-    expect(result.acknowledged.at(-1)).toBe(12);
+    expect(result.acknowledged.at(-1)).toBe(last);
     expect(await reopen(directory)).toEqual(result.acknowledged);
   });
 
