@@ -1,5 +1,6 @@
 /** What of an event is for few eyes, and how it is sealed: taken out of the entry, encrypted with AES-256-GCM (NIST SP 800-38D). Pure. */
-import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto';
+import { createHmac, hash } from 'node:crypto';
+import { decrypt, encrypt } from './aead.ts';
 import { GateError } from '../errors/errors.ts';
 import { Event, namesMax, type AuditEntry, type Sealed } from './entry.ts';
 
@@ -8,8 +9,6 @@ export type KeyClass = Sealed['key'];
 
 /** AES-256. */
 export const dataKeyBytes = 32;
-export const nonceBytes = 12;
-const tagBytes = 16;
 
 /** The part of an event that stands in the entry, and the part that is sealed, where there is one. */
 export type SplitEvent = {
@@ -72,25 +71,20 @@ export function joinEvent(open: Readonly<Record<string, unknown>>, fields: Reado
 /** The place of an entry, to which its sealed bytes are bound: they open nowhere else. */
 export type SealedPlace = { readonly session: string; readonly seq: number; readonly key: KeyClass };
 
-function contextOf({ session, seq, key }: SealedPlace): Buffer {
-  return Buffer.from(`gate/sealed/v1\n${session}\n${seq}\n${key}\n`);
+function contextOf({ session, seq, key }: SealedPlace): string {
+  return `gate/sealed/v1\n${session}\n${seq}\n${key}\n`;
 }
 
 /** nonce (12 bytes), ciphertext of the JSON of `fields`, tag (16 bytes). A nonce must never come twice under one key. */
 export function seal(fields: Readonly<Record<string, unknown>>, place: SealedPlace, key: Buffer, nonce: Buffer): Buffer {
-  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(contextOf(place));
-  const text = cipher.update(JSON.stringify(fields), 'utf8');
-  return Buffer.concat([nonce, text, cipher.final(), cipher.getAuthTag()]);
+  return encrypt(Buffer.from(JSON.stringify(fields)), contextOf(place), key, nonce);
 }
 
 /** Throws `record-damaged` for bytes that were not sealed with this key for this place. */
 export function unseal(bytes: Buffer, place: SealedPlace, key: Buffer): Record<string, unknown> {
   try {
-    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, nonceBytes)).setAAD(contextOf(place));
-    decipher.setAuthTag(bytes.subarray(bytes.length - tagBytes));
-    const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes, bytes.length - tagBytes)), decipher.final()]);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is authentic, and joinEvent checks the whole
-    return JSON.parse(text.toString('utf8')) as Record<string, unknown>;
+    return JSON.parse(decrypt(bytes, contextOf(place), key).toString('utf8')) as Record<string, unknown>;
   } catch (error) {
     throw new GateError('record-damaged', `what entry ${place.seq} of session ${place.session} has sealed does not open`, { cause: error });
   }

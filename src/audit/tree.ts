@@ -136,6 +136,13 @@ export function isConsistent(from: number, fromRoot: Hash, size: number, root: H
   return last === 0 && before.equals(fromRoot) && after.equals(root);
 }
 
+/** The root over hashes that are themselves roots of subtrees of one size. */
+export function foldSubtrees(hashes: readonly Hash[]): Hash {
+  const edge = new TreeEdge();
+  for (const hash of hashes) edge.append(hash);
+  return edge.root;
+}
+
 /** The largest power of two below `size`, which is at least 2. */
 function splitOf(size: number): number {
   return 2 ** (32 - Math.clz32(size - 1) - 1);

@@ -1,10 +1,11 @@
 /** Who may read the record as a whole, and that they do: on record before they get the first byte. */
-import { decisionsChain, type EventOf } from '../audit/entry.ts';
+import type { EventOf } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import { GateError } from '../errors/errors.ts';
 import { isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { Principal } from '../principal/principal.ts';
+import { recordReading } from './reading.ts';
 
 /** One reading takes many requests; those that follow within this time are part of it. Else a follower would follow itself. */
 export const readingMs = 10 * 60_000;
@@ -42,13 +43,12 @@ export class AuditReads {
 
   /** Resolves when the reading is on record; fails with `record-unavailable`. */
   async record(principal: Principal, what: EventOf<'read'>['what'], detail: string): Promise<void> {
-    const { issuer, subject, name, kind, groups } = principal;
+    const { issuer, subject } = principal;
     const key = JSON.stringify([issuer, subject, what, detail]);
     const known = this.#readings.get(key);
     if (known !== undefined && performance.now() - known.at < readingMs) return known.recorded;
     if (this.#readings.size >= readingsMax) this.#readings.clear();
-    const by = { issuer, subject, name, kind, groups: [...groups] };
-    const recorded = this.#recorder.record(decisionsChain, [{ kind: 'read', by, what, isOpened: false, detail }]);
+    const recorded = recordReading(this.#recorder, principal, { what, isOpened: false, detail });
     this.#readings.set(key, { at: performance.now(), recorded });
     try {
       await recorded;

@@ -13,7 +13,7 @@ import { parseTilePath, readIfThere, readPublished, readTileAt } from '../store/
 import { AuditReads } from './audit-reads.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
-import { errorBody } from './exchange.ts';
+import { encodeLines } from './exchange.ts';
 import type { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import type { Sessions } from './sessions.ts';
@@ -118,7 +118,7 @@ function addEntryRoutes(app: Hono, { config, callers, sessions, recorder, isStop
     }
     if (isFollowing) await waitForEntries(recorder, from, isStopping);
     const { size } = recorder.publisher.published.checkpoint;
-    return context.body(ReadableStream.from(encode(openLines(directory, from, Math.min(size, from + limit)))), 200, ndjson);
+    return context.body(ReadableStream.from(encodeLines(openLines(directory, from, Math.min(size, from + limit)))), 200, ndjson);
   });
   app.get('/v1/sessions/:id/sealed', async (context) => {
     const principal = await caller(context);
@@ -126,7 +126,7 @@ function addEntryRoutes(app: Hono, { config, callers, sessions, recorder, isStop
     const name = context.req.param('id');
     const id = recorder.lastEntry(name) !== undefined ? name : (await sessions.find(principal, name)).id;
     await reads.record(principal, 'bundle', wholeRecord);
-    return context.body(ReadableStream.from(encode(sealedLines(recorder.sealed(id)))), 200, ndjson);
+    return context.body(ReadableStream.from(encodeLines(sealedLines(recorder.sealed(id)))), 200, ndjson);
   });
 }
 
@@ -153,16 +153,6 @@ async function* openLines(directory: string, from: number, to: number): AsyncGen
 
 async function* sealedLines(contents: AsyncIterable<Buffer>): AsyncGenerator<string> {
   for await (const bytes of contents) yield JSON.stringify({ sha256: hashOf(bytes), data: bytes.toString('base64') } satisfies SealedContent);
-}
-
-/** A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off. */
-async function* encode(lines: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const line of lines) yield Buffer.from(`${line}\n`);
-  } catch (error) {
-    if (!(error instanceof GateError)) throw error;
-    yield Buffer.from(`${JSON.stringify(errorBody(error))}\n`);
-  }
 }
 
 async function makeReceipt(log: Log, session: string): Promise<Receipt> {

@@ -4,6 +4,7 @@ import { decisionsChain } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import type { PrincipalStore } from '../grant/request-store.ts';
 import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
+import { who } from './request-events.ts';
 import type { RelayLog } from './relay-log.ts';
 
 /** People whose newest token is known without asking the state. */
@@ -54,10 +55,9 @@ export class Callers {
     if ((this.#known.get(key) ?? 0) >= issuedAt.getTime()) return;
     try {
       const { people, recorder } = this.#options;
-      const who = { ...principal, groups: [...principal.groups] };
       await Promise.all([
         people.see(principal, issuedAt),
-        recorder.record(decisionsChain, [{ kind: 'login', who, issuedAt: issuedAt.toISOString(), expiresAt: expiresAt.toISOString() }]),
+        recorder.record(decisionsChain, [{ kind: 'login', who: who(principal), issuedAt: issuedAt.toISOString(), expiresAt: expiresAt.toISOString() }]),
       ]);
       if (this.#known.size >= knownMax) this.#known.clear();
       this.#known.set(key, issuedAt.getTime());

@@ -3,6 +3,7 @@ import { decisionsChain, type EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import type { Log } from '../store/log.ts';
+import { who } from './request-events.ts';
 import { keyClasses, type KeyFile, type KeyPerson } from '../store/session-keys.ts';
 
 /** How long the word of the first of two counts. */
@@ -33,7 +34,7 @@ export class Erasure {
       const file = await this.#find(session);
       if (Object.keys(file.wrapped).length === 0) return { state: 'shredded' };
       const first = this.#standing(file);
-      const by = personOf(principal);
+      const by = who(principal);
       if (first === undefined) return this.#request(session, by, reason);
       if (isSamePrincipal(first.by, principal)) {
         throw new GateError('denied', `you asked for this at ${first.at}; a second person has to ask for it too`, {
@@ -84,7 +85,7 @@ export class Erasure {
       if (isSet && (Object.keys(file.wrapped).length === 0 || file.shredding !== undefined)) {
         throw new GateError('usage', `the keys of session ${session} are gone already`);
       }
-      const by = personOf(principal);
+      const by = who(principal);
       const entry: EventOf<'legal.hold'> = { kind: 'legal.hold', session, by, isSet, reason };
       const mark = isSet ? { by, at: this.#now().toISOString(), reason } : undefined;
       // A hold counts before it is on record, and until its end is: so no moment is without one.
@@ -140,10 +141,6 @@ export async function finishShredding(log: Log): Promise<void> {
 
 function keyOf(session: string, classes: readonly string[]): string {
   return `${session} ${classes.toSorted().join()}`;
-}
-
-function personOf({ issuer, subject, name, kind, groups }: Principal): KeyPerson {
-  return { issuer, subject, name, kind, groups: [...groups] };
 }
 
 function noSession(session: string): GateError {

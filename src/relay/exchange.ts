@@ -58,3 +58,13 @@ export function isSet(context: Context, name: string): boolean {
   if (value === '' || value === 'true') return true;
   throw new GateError('usage', `${name} must be true or false`);
 }
+
+/** A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off. */
+export async function* encodeLines(lines: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const line of lines) yield Buffer.from(`${line}\n`);
+  } catch (error) {
+    if (!(error instanceof GateError)) throw error;
+    yield Buffer.from(`${JSON.stringify(errorBody(error))}\n`);
+  }
+}

@@ -13,7 +13,7 @@ import { canVote } from '../policy/vote.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import type { RelayConfig } from './config.ts';
 import { createId } from './ids.ts';
-import { grantEvent, revokeEvent } from './request-events.ts';
+import { grantEvent, revokeEvent, who } from './request-events.ts';
 import type { Requests } from './requests.ts';
 import { revokedError, type Sessions } from './sessions.ts';
 
@@ -136,8 +136,7 @@ export class Grants {
       if (error instanceof GateError && (error.code === 'denied' || error.code === 'target-unknown')) {
         const { target, role } = asked;
         const rule = error.rule ?? error.code;
-        const who = { ...principal, groups: [...principal.groups] };
-        await this.#record([{ kind: 'grant.deny', who, target, ...(role !== undefined && { role }), rule, reason: error.message }]).catch(() => undefined);
+        await this.#record([{ kind: 'grant.deny', who: who(principal), target, ...(role !== undefined && { role }), rule, reason: error.message }]).catch(() => undefined);
       }
       throw error;
     }

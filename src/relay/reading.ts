@@ -4,6 +4,7 @@ import type { Recorder } from '../audit/recorder.ts';
 import { isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { who } from './request-events.ts';
 
 /** Whether somebody sees the sessions of others at all. */
 export function seesAll(policy: Policy, reader: Principal): boolean {
@@ -24,6 +25,6 @@ export function seesWhole(policy: Policy, reader: Principal): boolean {
 export type Reading = Omit<EventOf<'read'>, 'kind' | 'by'>;
 
 /** Durable when this resolves. Fails with `record-unavailable`: what cannot be recorded is not read. */
-export async function recordReading(recorder: Recorder, { issuer, subject, kind, name, groups }: Principal, reading: Reading): Promise<void> {
-  await recorder.record(decisionsChain, [{ kind: 'read', by: { issuer, subject, kind, name, groups: [...groups] }, ...reading }]);
+export async function recordReading(recorder: Recorder, reader: Principal, reading: Reading): Promise<void> {
+  await recorder.record(decisionsChain, [{ kind: 'read', by: who(reader), ...reading }]);
 }

@@ -5,7 +5,7 @@ import { GateError } from '../errors/errors.ts';
 import { isAuditor } from '../policy/decide.ts';
 import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
-import { errorBody, isSet } from './exchange.ts';
+import { encodeLines, isSet } from './exchange.ts';
 import type { PolicySource } from './policy-source.ts';
 import { accessOf, recordReading, seesWhole } from './reading.ts';
 import { SessionTails, type Beat } from './session-tail.ts';
@@ -50,16 +50,10 @@ export function addRecordRoutes(app: Hono, { callers, sessions, recorder, polici
   });
 }
 
-/** A reader must never take a part for the whole: what is damaged is said in the last line, a bug breaks the answer off. */
 function sendEntries(context: Context, entries: AsyncIterable<Beat>): Response {
-  return context.body(ReadableStream.from(encodeEntries(entries)), 200, { 'content-type': 'application/x-ndjson' });
+  return context.body(ReadableStream.from(encodeLines(linesOf(entries))), 200, { 'content-type': 'application/x-ndjson' });
 }
 
-async function* encodeEntries(entries: AsyncIterable<Beat>): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const entry of entries) yield Buffer.from(entry === undefined ? '\n' : `${JSON.stringify(entry)}\n`);
-  } catch (error) {
-    if (!(error instanceof GateError)) throw error;
-    yield Buffer.from(`${JSON.stringify(errorBody(error))}\n`);
-  }
+async function* linesOf(entries: AsyncIterable<Beat>): AsyncGenerator<string> {
+  for await (const entry of entries) yield entry === undefined ? '' : JSON.stringify(entry);
 }

@@ -70,6 +70,7 @@ export function revokeEvent(grant: string, by: Principal, reason: string | undef
   return { kind: 'grant.revoke', grant, by: who(by), ...(reason !== undefined && { reason }) };
 }
 
-function who({ issuer, subject, kind, name, groups }: Principal) {
+/** Somebody as the record names them. */
+export function who({ issuer, subject, kind, name, groups }: Principal): EventOf<'login'>['who'] {
   return { issuer, subject, kind, name, groups: [...groups] };
 }

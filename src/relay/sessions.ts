@@ -13,6 +13,7 @@ import { findKill, finishRevocations } from './cut-short.ts';
 import { Deadlines } from './deadlines.ts';
 import { createId } from './ids.ts';
 import { Journal } from './journal.ts';
+import { who } from './request-events.ts';
 import { LiveSession, type SessionServices } from './live-session.ts';
 import { seesAll } from './reading.ts';
 
@@ -95,7 +96,7 @@ export class Sessions {
     await recorder.record(session.id, [
       {
         kind: 'session.open',
-        who: { ...principal, groups: [...principal.groups] },
+        who: who(principal),
         target: grant.target,
         role: grant.role,
         grant: grant.id,
@@ -314,8 +315,8 @@ export function revokedError(grant: Grant | undefined): GateError | undefined {
   return new GateError('grant-revoked', `the grant was revoked by ${by.name} at ${at.toISOString()}${why}`);
 }
 
-function killEvent({ issuer, subject, kind, name, groups }: Principal, reason: string | undefined): EventOf<'session.kill'> {
-  return { kind: 'session.kill', by: { issuer, subject, kind, name, groups: [...groups] }, ...(reason !== undefined && { reason }) };
+function killEvent(by: Principal, reason: string | undefined): EventOf<'session.kill'> {
+  return { kind: 'session.kill', by: who(by), ...(reason !== undefined && { reason }) };
 }
 
 function expired(grant: Grant): GateError {

@@ -1,8 +1,9 @@
 /** An event as the lines of the log: split, sealed with the keys of its session, chained. */
 import { randomBytes } from 'node:crypto';
 import { decisionsChain, namesMax, type AuditEntry, type Event } from '../audit/entry.ts';
+import { nonceBytes } from '../audit/aead.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
-import { describeSealed, formatEntry, keyedDigest, nonceBytes, seal, splitEvent } from '../audit/seal.ts';
+import { describeSealed, formatEntry, keyedDigest, seal, splitEvent } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { Framed } from './log-batch.ts';
 import { sealingSession } from './log-entries.ts';

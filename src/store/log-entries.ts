@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
 import type { AuditEntry, Sealed } from '../audit/entry.ts';
-import { ChainChecker, openEntry, parseLine, unframeLine, type Body, type StoredEntry } from '../audit/line.ts';
+import { ChainChecker, openEntry, parseLine, unframeLine, type Body, type LogLine, type StoredEntry } from '../audit/line.ts';
 import { unseal } from '../audit/seal.ts';
 import { segmentName } from '../audit/segment.ts';
 import type { Span } from './log-index.ts';
@@ -23,49 +23,42 @@ export type EntriesQuery = {
 
 export async function* readEntries({ directory, session, spans, lastHash, keys, signal }: EntriesQuery): AsyncGenerator<AuditEntry> {
   const chain = new ChainChecker();
-  const needle = Buffer.from(JSON.stringify(session));
-  let place = { path: directory, byte: 0 };
   let last = '';
-  let contents: Buffer | undefined;
-  for (const span of spans) {
-    const path = join(directory, segmentName(span.segment));
-    place = { path, byte: span.to };
-    for await (const raw of readLines(path, span)) {
-      if (signal?.aborted === true) return;
-      // Most lines between are other sessions'; what is not this session's need not be decoded to know that.
-      if (!raw.bytes.includes(needle)) continue;
-      const body = parseAt(path, raw);
-      if ('sealed' in body) {
-        if (body.session === session) contents = body.sealed;
-        continue;
-      }
-      if (body.entry.session !== session) continue;
-      const found = chain.add(body);
-      if (found !== undefined) throw damaged(path, { byte: raw.from }, found.problem);
-      last = body.hash;
-      yield await openStored(body.entry, contents, keys);
-      contents = undefined;
-    }
+  for await (const { line, contents, path, from } of readLinesOf(directory, session, spans)) {
+    if (signal?.aborted === true) return;
+    const found = chain.add(line);
+    if (found !== undefined) throw damaged(path, { byte: from }, found.problem);
+    last = line.hash;
+    yield await openStored(line.entry, contents, keys);
   }
-  if (last !== lastHash) throw damaged(place.path, place, `the last entries of session ${session} are missing`);
+  if (last === lastHash) return;
+  const end = spans.at(-1);
+  const path = end === undefined ? directory : join(directory, segmentName(end.segment));
+  throw damaged(path, { byte: end?.to ?? 0 }, `the last entries of session ${session} are missing`);
 }
 
 /** What the entries of a session have sealed, in order. A content whose entry did not follow is no part of the record. */
 export async function* readSealed(directory: string, session: string, spans: readonly Span[]): AsyncGenerator<Buffer> {
+  for await (const { contents } of readLinesOf(directory, session, spans)) if (contents !== undefined) yield contents;
+}
+
+type SessionLine = { readonly line: LogLine; readonly contents: Buffer | undefined; readonly path: string; readonly from: number };
+
+async function* readLinesOf(directory: string, session: string, spans: readonly Span[]): AsyncGenerator<SessionLine> {
   const needle = Buffer.from(JSON.stringify(session));
   for (const span of spans) {
     const path = join(directory, segmentName(span.segment));
     let contents: Buffer | undefined;
     for await (const raw of readLines(path, span)) {
+      // Most lines between are other sessions'; what is not this session's need not be decoded to know that.
       if (!raw.bytes.includes(needle)) continue;
       const body = parseAt(path, raw);
       if ('sealed' in body) {
         if (body.session === session) contents = body.sealed;
-        continue;
+      } else if (body.entry.session === session) {
+        yield { line: body, contents, path, from: raw.from };
+        contents = undefined;
       }
-      if (body.entry.session !== session) continue;
-      if (contents !== undefined) yield contents;
-      contents = undefined;
     }
   }
 }

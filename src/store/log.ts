@@ -206,8 +206,8 @@ class FileLog implements Log {
     if (this.#failure !== undefined && performance.now() < this.#retryAt) return Promise.reject(this.#failure);
     if (!this.publisher.isKeepingUp) return Promise.reject(unavailable('its checkpoints cannot be written'));
     if (events.length === 0) return Promise.resolve();
-    const keyless = events.map((event) => sealingSession({ session, event })).find((one) => one !== decisionsChain && !this.keys.isLive(one));
-    if (keyless !== undefined && events.some(needsKey)) return this.keys.ensure(keyless).then(() => this.record(session, events));
+    const keyless = this.#findKeyless(session, events);
+    if (keyless !== undefined) return this.keys.ensure(keyless).then(() => this.record(session, events));
     const state = sessionState(this.#sessions, session);
     const lines: { framed: Framed; tip: Tip }[] = [];
     try {
@@ -230,6 +230,16 @@ class FileLog implements Log {
     state.tip = lines.at(-1)?.tip ?? state.tip;
     this.#draining ??= this.#drain();
     return this.#waiting.done;
+  }
+
+  /** Whose keys have to be at hand first. */
+  #findKeyless(session: string, events: readonly Event[]): string | undefined {
+    for (const event of events) {
+      if (!needsKey(event)) continue;
+      const owner = sealingSession({ session, event });
+      if (owner !== decisionsChain && !this.keys.isLive(owner)) return owner;
+    }
+    return undefined;
   }
 
   counts(session: string): SessionCounts {

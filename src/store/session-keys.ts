@@ -1,9 +1,10 @@
 /** The data keys that seal what sessions do: two for each session, wrapped by the sealing key, and deleted to erase. */
-import { createCipheriv, createDecipheriv, createHmac, hash, randomBytes } from 'node:crypto';
+import { createHmac, hash, randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
-import { dataKeyBytes, nonceBytes, type KeyClass } from '../audit/seal.ts';
+import { decrypt, encrypt, nonceBytes } from '../audit/aead.ts';
+import { dataKeyBytes, type KeyClass } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import { makeDurableDirectory, realLogFiles, replaceFile, type LogFiles } from './log-files.ts';
 
@@ -196,17 +197,12 @@ export class SessionKeys implements SealingKeys {
   }
 
   #wrap(dataKey: Buffer, session: string, key: KeyClass): string {
-    const nonce = randomBytes(nonceBytes);
-    const cipher = createCipheriv('aes-256-gcm', this.#sealingKey, nonce).setAAD(contextOf(session, key));
-    return Buffer.concat([nonce, cipher.update(dataKey), cipher.final(), cipher.getAuthTag()]).toString('base64');
+    return encrypt(dataKey, contextOf(session, key), this.#sealingKey, randomBytes(nonceBytes)).toString('base64');
   }
 
   #unwrap(wrapped: string, session: string, key: KeyClass): Buffer {
-    const bytes = Buffer.from(wrapped, 'base64');
     try {
-      const decipher = createDecipheriv('aes-256-gcm', this.#sealingKey, bytes.subarray(0, nonceBytes)).setAAD(contextOf(session, key));
-      decipher.setAuthTag(bytes.subarray(-16));
-      return Buffer.concat([decipher.update(bytes.subarray(nonceBytes, -16)), decipher.final()]);
+      return decrypt(Buffer.from(wrapped, 'base64'), contextOf(session, key), this.#sealingKey);
     } catch (error) {
       throw new GateError('record-damaged', `the keys of session ${session} do not open with the sealing key of this relay`, { cause: error });
     }
@@ -219,8 +215,8 @@ function damageIn(error: unknown): GateError {
   throw error;
 }
 
-function contextOf(session: string, key: KeyClass): Buffer {
-  return Buffer.from(`gate/data-key/v1\n${session}\n${key}\n`);
+function contextOf(session: string, key: KeyClass): string {
+  return `gate/data-key/v1\n${session}\n${key}\n`;
 }
 
 function unavailable(message: string, cause?: unknown): GateError {

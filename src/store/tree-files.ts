@@ -2,8 +2,8 @@
 import { readdir, readFile, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { formatCheckpoint, isSignedBy, parseCheckpoint, parseNote, signNote, type Checkpoint, type SigningKey } from '../audit/checkpoint.ts';
-import { checkpointFile, decodeBundle, decodeTile, encodeBundle, tileHeight, tilePath, tilesOf, tileWidth, type TileId } from '../audit/tiles.ts';
-import { leafHash, TreeEdge, type Hash } from '../audit/tree.ts';
+import { checkpointFile, decodeBundle, decodeTile, encodeBundle, tileHeight, tilePath, tileWidth, type TileId } from '../audit/tiles.ts';
+import { foldSubtrees, leafHash, TreeEdge, type Hash } from '../audit/tree.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import { makeDurableDirectory, replaceFile, type LogFiles } from './log-files.ts';
 import { proveInclusion } from './tree-reader.ts';
@@ -184,16 +184,21 @@ async function loadEdge(directory: string, checkpoint: Checkpoint, note: string)
   const entries = { index, items: width === 0 ? [] : decodeBundle(await readTile(directory, { level: 'entries', index, width })) };
   const edge = edgeOf(size, levels);
   if (!edge.root.equals(root)) throw damaged('the tiles do not lead to the root that the checkpoint names');
-  const partial = [...tilesOf(size)].filter((tile) => tile.width < tileWidth);
-  await removeLeftOver(directory, levels, partial);
+  const partial = idsOf({ entries, levels }).filter((tile) => tile.width > 0);
+  await removeLeftOver(directory, { entries, levels }, partial);
   return { published: { checkpoint, note }, edge, entries, levels, partial };
 }
 
+/** The tiles and the bundle that fill up, empty ones included. */
+function idsOf({ entries, levels }: Pick<Loaded, 'entries' | 'levels'>): TileId[] {
+  const filling = levels.map(({ index, items }, level) => ({ level, index, width: items.length }));
+  return [{ level: 'entries', index: entries.index, width: entries.items.length }, ...filling];
+}
+
 /** A publication that was cut short leaves partial tiles that no checkpoint speaks of. */
-async function removeLeftOver(directory: string, levels: readonly Filling[], partial: readonly TileId[]): Promise<void> {
+async function removeLeftOver(directory: string, edge: Pick<Loaded, 'entries' | 'levels'>, partial: readonly TileId[]): Promise<void> {
   const kept = new Set(partial.map((id) => tilePath(id)));
-  const all: { level: TileId['level']; index: number }[] = [{ level: 'entries', index: levels[0]?.index ?? 0 }, ...levels.map(({ index }, level) => ({ level, index }))];
-  for (const { level, index } of all) {
+  for (const { level, index } of idsOf(edge)) {
     const folder = dirname(tilePath({ level, index, width: 1 }));
     const names = await readdir(join(directory, folder)).catch(() => []);
     for (const name of names) if (!kept.has(`${folder}/${name}`)) await unlink(join(directory, folder, name)).catch(() => undefined);
@@ -206,16 +211,8 @@ function edgeOf(size: number, levels: readonly Filling[]): TreeEdge {
     const tile = levels[Math.floor(level / tileHeight)];
     const span = 2 ** (level % tileHeight);
     const from = index * span - (tile?.index ?? 0) * tileWidth;
-    const edge = new TreeEdge();
-    const hashes = tile?.items.slice(from, from + span) ?? [];
-    return foldComplete(hashes, edge);
+    return foldSubtrees(tile?.items.slice(from, from + span) ?? []);
   });
-}
-
-/** The root over hashes that are themselves subtrees of one size. */
-function foldComplete(hashes: readonly Buffer[], edge: TreeEdge): Hash {
-  for (const hash of hashes) edge.append(hash);
-  return edge.root;
 }
 
 async function readTile(directory: string, id: TileId): Promise<Buffer> {

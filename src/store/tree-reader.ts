@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { decodeTile, tileHeight, tilePath, tileWidth } from '../audit/tiles.ts';
-import { consistencyProof, emptyRoot, inclusionProof, TreeEdge, type Hash, type SubtreeHashes } from '../audit/tree.ts';
+import { consistencyProof, emptyRoot, foldSubtrees, inclusionProof, type Hash, type SubtreeHashes } from '../audit/tree.ts';
 import { GateError } from '../errors/errors.ts';
 
 /** That the published tree of `size` leaves begins with that of `from` leaves. */
@@ -37,10 +37,7 @@ async function readSubtree({ directory, size }: Tree, level: number, index: numb
   const width = Math.min(tileWidth, Math.floor(size / tileWidth ** tileLevel) - tile * tileWidth);
   const from = first - tile * tileWidth;
   const hashes = (await readHashes(directory, { level: tileLevel, index: tile, width })).slice(from, from + span);
-  // Each hash is that of a subtree already: complete ones fold like leaves do.
-  const edge = new TreeEdge();
-  for (const hash of hashes) edge.append(hash);
-  return edge.root;
+  return foldSubtrees(hashes);
 }
 
 /** The tree may have grown since: then a wider tile stands in the place of this one, and begins with it. */
