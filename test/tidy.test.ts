@@ -11,7 +11,7 @@ const floors: Readonly<Record<string, number>> = {
   relay: 5, client: 5, witness: 5,
   oidc: 4, store: 4, tunnel: 4,
   policy: 3,
-  api: 2, grant: 2, mask: 2,
+  api: 2, grant: 2, mask: 2, workload: 2,
   pgwire: 1, sql: 1, audit: 1, yaml: 1,
   errors: 0, principal: 0,
 };

@@ -1,5 +1,6 @@
 /** What the CLI and the relay say to each other over HTTP: one schema per body, which is also its type. */
 import * as z from 'zod/mini';
+import { Link } from '../audit/entry.ts';
 import { statementKinds } from '../sql/kind.ts';
 
 const text = (lengthMax: number) => z.string().check(z.minLength(1), z.maxLength(lengthMax));
@@ -22,6 +23,8 @@ export const RelayInfo = z.object({
   scopes: z.array(z.string()),
   /** The key that its record is verified with (C2SP signed-note); its name is that of the log. */
   logKey: z.optional(z.string()),
+  /** Issuers of workloads' tokens that it trusts, and the audience that such a token must be for. */
+  workloadIssuers: z.optional(z.array(z.object({ name: z.string(), preset: z.string(), url: z.string(), audience: z.string() }))),
 });
 export type RelayInfo = z.infer<typeof RelayInfo>;
 
@@ -32,6 +35,8 @@ export const WhoAmI = z.object({
   name: z.string(),
   kind: z.enum(['human', 'workload', 'agent']),
   groups: z.array(z.string()),
+  /** Of a workload or an agent: what leads back to a person. */
+  chain: z.exactOptional(z.readonly(z.array(Link))),
   expiresAt: z.string(),
 });
 export type WhoAmI = z.infer<typeof WhoAmI>;
@@ -42,7 +47,9 @@ export const PrincipalInfo = z.object({
   name: z.string(),
   kind: z.enum(['human', 'workload', 'agent']),
   groups: z.array(z.string()),
+  chain: z.exactOptional(z.readonly(z.array(Link))),
 });
+export type PrincipalInfo = z.infer<typeof PrincipalInfo>;
 
 export const StatementKind = z.enum(statementKinds);
 
@@ -51,7 +58,7 @@ export const RoleInfo = z.object({
   name: z.string(),
   /** Statement kinds that this role refuses. */
   denies: z.array(StatementKind),
-  requires: z.array(z.enum(['reason', 'ticket'])),
+  requires: z.array(z.enum(['reason', 'ticket', 'human'])),
   durationMaxSeconds: z.number(),
   /** Whose approval a grant needs, before it is given or (`review`) afterwards. */
   approval: z.optional(z.object({ by: z.array(z.string()), count: z.number() })),
@@ -81,6 +88,8 @@ export const GrantRequest = z.strictObject({
   ticket: z.optional(text(ticketLengthMax)),
   durationSeconds: z.optional(z.int().check(z.positive())),
   request: z.optional(text(100)),
+  /** Nothing but reads under this grant, whatever the role allows. */
+  readOnly: z.optional(z.boolean()),
 });
 export type GrantRequest = z.infer<typeof GrantRequest>;
 

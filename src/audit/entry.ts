@@ -1,5 +1,16 @@
 /** The shapes of the record: every entry that a session can leave, as it stands in the log. */
 import * as z from 'zod/mini';
+import { linkKinds } from '../principal/principal.ts';
+
+/** One step from a workload or an agent back to a person. */
+export const Link = z.object({
+  kind: z.enum(linkKinds),
+  value: z.string(),
+  id: z.exactOptional(z.string()),
+  url: z.exactOptional(z.string()),
+  strength: z.enum(['verified', 'claimed']),
+  source: z.enum(['token', 'signature', 'policy', 'client']),
+});
 
 const Who = z.object({
   issuer: z.string(),
@@ -7,6 +18,7 @@ const Who = z.object({
   kind: z.enum(['human', 'workload', 'agent']),
   name: z.string(),
   groups: z.array(z.string()),
+  chain: z.exactOptional(z.readonly(z.array(Link))),
 });
 
 const decision = { effect: z.enum(['allow', 'deny']), rule: z.string(), reason: z.string() };

@@ -8,6 +8,8 @@ export type Grant = {
   readonly role: string;
   readonly reason?: string;
   readonly ticket?: string;
+  /** Reads only, whatever the role allows. */
+  readonly isReadOnly?: true;
   /** The request that it came of, or by which it is looked at afterwards. */
   readonly request?: string;
   readonly createdAt: Date;

@@ -18,7 +18,13 @@ export type IssuerSettings = {
   readonly tokenType?: 'at+jwt' | undefined;
 };
 
-export type VerifiedToken = { readonly principal: Principal; readonly issuedAt: Date; readonly expiresAt: Date };
+export type VerifiedToken = {
+  readonly principal: Principal;
+  readonly issuedAt: Date;
+  readonly expiresAt: Date;
+  /** Taken where a grant is asked for without: what the commit of a workload says. */
+  readonly said?: { readonly reason?: string; readonly ticket?: string };
+};
 
 /** Longest token that is looked at. */
 export const tokenLengthMax = 16 * 1024;

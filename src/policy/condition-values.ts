@@ -2,7 +2,7 @@
 import type { Environment } from '@marcbachmann/cel-js';
 import type { Grant } from '../grant/grant.ts';
 import type { AccessRequest } from '../grant/request.ts';
-import type { Principal } from '../principal/principal.ts';
+import { humanBehind, type Principal } from '../principal/principal.ts';
 import type { StatementFacts } from '../sql/facts.ts';
 
 /** The target as policy knows it: the relay's configuration holds the rest. */
@@ -16,7 +16,8 @@ export const conditionNamesMax = 200;
 
 /** A field that has no value is absent: conditions ask has(…), and reading it is an error. */
 const shapes = {
-  Principal: { issuer: 'string', subject: 'string', kind: 'string', name: 'string', groups: 'list<string>' },
+  /** `human`: the subject of the person behind it, where that is verified; `claimedHuman` where it is not. */
+  Principal: { issuer: 'string', subject: 'string', kind: 'string', name: 'string', groups: 'list<string>', human: 'string', claimedHuman: 'string' },
   Target: { name: 'string', description: 'string' },
   Grant: {
     id: 'string',
@@ -71,8 +72,11 @@ export function registerShapes(environment: Environment): void {
   environment.registerType('Request', { ctor: RequestValue, fields: shapes.Request });
 }
 
-export function principalValue({ issuer, subject, kind, name, groups }: Principal): object {
-  return new PrincipalValue({ issuer, subject, kind, name, groups });
+export function principalValue(principal: Principal): object {
+  const { issuer, subject, kind, name, groups } = principal;
+  const { id, strength } = humanBehind(principal) ?? {};
+  const human = strength === 'verified' ? id : undefined;
+  return new PrincipalValue({ issuer, subject, kind, name, groups, human, claimedHuman: human === undefined ? id : undefined });
 }
 
 export function targetValue({ name, description }: TargetFacts): object {

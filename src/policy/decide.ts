@@ -1,7 +1,7 @@
 /** The two decisions: who gets a grant, and which statement runs under it. Pure, total, default deny. */
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
-import type { Principal } from '../principal/principal.ts';
+import { humanBehind, type Principal } from '../principal/principal.ts';
 import type { StatementFacts } from '../sql/facts.ts';
 import { grantValue, principalValue, statementValue, targetValue, type TargetFacts } from './condition-values.ts';
 import type { Policy, Role } from './role.ts';
@@ -56,17 +56,23 @@ export function admit(policy: Policy, principal: Principal, request: AdmissionRe
       hint: `You may take: ${roles.map(({ name }) => name).join(', ')}.`,
     });
   }
-  checkSaid(role, target, request);
+  checkSaid(role, principal, target, request);
   return role;
 }
 
-function checkSaid(role: Role, target: string, { reason, ticket }: AdmissionRequest): void {
+function checkSaid(role: Role, principal: Principal, target: string, { reason, ticket }: AdmissionRequest): void {
   const rule = `${target}/${role.name}/require`;
   if (role.require.includes('reason') && !reason?.trim()) {
     throw new GateError('reason-required', `${target} asks for a reason`, { rule, hint: 'Say why with --reason "…".' });
   }
   if (role.require.includes('ticket') && !ticket?.trim()) {
     throw new GateError('ticket-required', `${target} asks for a ticket`, { rule, hint: 'Say which with --ticket ID.' });
+  }
+  if (role.require.includes('human') && humanBehind(principal)?.strength !== 'verified') {
+    throw new GateError('denied', `${target} as ${role.name} asks for a person behind ${principal.name}, and none is verified`, {
+      rule,
+      hint: 'The token must name an account that stands under people: in the policy. See gate whoami for the chain.',
+    });
   }
   if (ticket !== undefined && role.ticketPattern?.matches(ticket) === false) {
     throw new GateError('ticket-required', `"${ticket}" does not look like a ticket for ${target}`, {
@@ -105,6 +111,9 @@ export function explain({ facts, grant, target, policy, now }: DecisionInput): E
   }
   if (!meetsCondition(role, { principal, target, now })) {
     return all(deny(`${prefix}/when`, `the policy does not give you the role ${grant.role} now`));
+  }
+  if (grant.isReadOnly && facts.some(({ kinds }) => kinds.some((kind) => kind !== 'read'))) {
+    return all(deny(`${prefix}/read-only`, 'the grant was asked for as read-only'));
   }
   if (facts.length === 0) return all({ effect: 'allow', rule: `${prefix}/allow`, reason: `the text holds no statement` });
   let fixed: object | undefined;

@@ -21,6 +21,19 @@ export type TextPattern = {
   matches(text: string): boolean;
 };
 
+/** Finds the first group of an RE2 pattern in a text, or the whole match where it has none; in time linear in the text. */
+export function createFinder(source: string): { readonly source: string; find(text: string): string | undefined } {
+  const pattern = RE2JS.compile(source);
+  return {
+    source,
+    find(text) {
+      const matcher = pattern.matcher(text);
+      if (!matcher.find()) return undefined;
+      return (matcher.groupCount() > 0 ? matcher.group(1) : matcher.group()) ?? undefined;
+    },
+  };
+}
+
 /** "schema.table", `*` for a whole segment, or `*` alone for every name, also one that the catalog does not know. */
 export function createTablePattern(sources: readonly string[]): NamePattern {
   return createQualifiedPattern(sources);

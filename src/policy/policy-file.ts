@@ -2,9 +2,13 @@
 import * as z from 'zod/mini';
 import { bucketUnits, detectorKinds, maskLevels } from '../mask/plan.ts';
 import { statementKinds } from '../sql/kind.ts';
+import { presetNames } from '../workload/workload.ts';
 import { conditionLengthMax } from './condition.ts';
 import { parseDuration } from './duration.ts';
 import { textPatternLengthMax } from './pattern.ts';
+
+/** Signatures by a key that the verifier need not keep secret. */
+export const asymmetricAlgorithms = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] as const;
 
 /** A note for editors and for docs/policy.schema.json. */
 const about = z.describe;
@@ -68,7 +72,7 @@ const ApproverSetFile = z.strictObject({
 });
 
 const shared = {
-  require: z.optional(z.array(z.enum(['reason', 'ticket'])).check(about('What must be said when access is asked for.'))),
+  require: z.optional(z.array(z.enum(['reason', 'ticket', 'human'])).check(about('What must be said when access is asked for.'))),
   rowsMax: z.optional(rowsMax),
   statementTimeout: z.optional(Timeout),
   recordRows: z.optional(z.boolean().check(about('The rows that the client gets are recorded, masked as it sees them, up to a limit, and sealed.'))),
@@ -156,7 +160,55 @@ const MasksFile = z.strictObject({
 });
 export type MasksFile = z.infer<typeof MasksFile>;
 
+const Seconds = Duration;
+const Url = z.url({ protocol: /^https?$/, error: 'write a URL like https://token.actions.githubusercontent.com' });
+
+const IssuerFile = z.strictObject({
+  preset: z.optional(z.enum(presetNames).check(about('The platform: what its claims are, which of them never change, and which of its runs are not trusted.'))),
+  url: z.optional(Url.check(about('Exactly the `iss` of its tokens. Presets of one public issuer know it.'))),
+  audience: Text.check(about('The audience that tokens must be for, and no other. Platforms ask for it: gate does so by itself.')),
+  algorithms: z.optional(z.array(z.enum(asymmetricAlgorithms)).check(z.minLength(1, 'name at least one algorithm'))),
+  maxLifetime: z.optional(Seconds.check(about('From iat to exp, at most.'))),
+  requiredClaims: z.optional(z.array(Text).check(about('Claims that each token must have, on top of those of the preset.'))),
+  jwksUrl: z.optional(Url.check(about('Its keys, where it has no discovery document that the relay can reach.'))),
+});
+
+const ClaimValue = z.union([z.string(), z.number(), z.boolean()]);
+const WorkloadFile = z.strictObject({
+  issuer: Name.check(about('One of issuers:.')),
+  claims: z.record(z.string(), z.union([ClaimValue, z.array(ClaimValue).check(z.minLength(1, 'write at least one value'))])).check(about('Claim to value, or to the values of which it must have one. Nested claims as outer/inner. A segment between slashes may be *.')),
+  groups: Groups.check(z.minLength(1, 'name at least one group'), about('The groups that it has, as roles name them.')),
+  owner: z.optional(Name.check(about('One of people:, who answers for it. When they leave, its grants stop.'))),
+  session: z.optional(Seconds.check(about('Longest life of the login that one token gives.'))),
+  human: z.optional(z.strictObject({ groups: z.optional(Groups.check(z.minLength(1, 'name at least one group'))) }).check(about('A verified person must stand behind each run, of one of these groups.'))),
+  untrusted: z.optional(z.literal('allow').check(about('Also runs that outsiders can cause: pull requests, forks, unprotected refs.'))),
+  reasonFrom: z.optional(z.string().check(z.minLength(1), z.maxLength(textPatternLengthMax), about('RE2 on the message of the commit: where no reason is given, its first group is the reason.'))),
+  ticketFrom: z.optional(z.string().check(z.minLength(1), z.maxLength(textPatternLengthMax), about('RE2 on the message of the commit: where no ticket is given, its first group is the ticket.'))),
+});
+
+const OneOrMore = z.union([Text, z.number(), z.array(z.union([Text, z.number()])).check(z.minLength(1, 'write at least one'))]);
+const PersonFile = z.strictObject({
+  subject: Text.check(about('The sub of their login.')),
+  accounts: z.optional(z.record(Name, OneOrMore).check(about('Issuer of issuers: to the ids that its tokens have for them, as GitHub\'s actor_id.'))),
+  emails: z.optional(z.array(Text)),
+  keys: z.optional(z.array(Text).check(about('SSH public keys that they sign commits with.'))),
+});
+
+const OffboardedFile = z.strictObject({
+  person: z.optional(Name.check(about('One of people:.'))),
+  subject: z.optional(Text.check(about('Or the sub of a login.'))),
+  reason: Text.check(about('What is told to whoever is refused for it.')),
+});
+
+export const WorkloadsFile = {
+  issuers: z.optional(z.record(Name, IssuerFile).check(about('Issuers whose tokens stand for machines: CI platforms, clouds, clusters.'))),
+  workloads: z.optional(z.record(Name, WorkloadFile).check(about('Machines by the claims of their tokens. The first that a token meets counts.'))),
+  people: z.optional(z.record(Name, PersonFile).check(about('People and their accounts elsewhere, so that runs lead back to them.'))),
+  offboarded: z.optional(z.array(OffboardedFile).check(about('Who has left: their logins, and the workloads that they own or run, get nothing any more.'))),
+};
+
 export const PolicyFile = z.strictObject({
+  ...WorkloadsFile,
   auditors: z.optional(Groups.check(about('Groups that may list and replay everybody\'s sessions; others see their own.'))),
   administrators: z.optional(Groups.check(about('Groups that may revoke grants and end sessions of others. They approve nothing by that.'))),
   approvers: z.optional(z.record(Name, ApproverSetFile).check(about('Sets of people who may vote on requests.'))),

@@ -9,6 +9,7 @@ import { createCommandPattern, createFunctionPattern, createTablePattern, create
 import type { ApprovalFile, PolicyFile, RoleFile, RuleFile } from './policy-file.ts';
 import { findPreset, presetTexts } from './presets.ts';
 import { resolveMasks } from './resolve-masks.ts';
+import { resolveWorkloads } from './resolve-workloads.ts';
 import type { ApproverSet, Policy, Role, RowLimits, Rule, TargetMasks } from './role.ts';
 
 type Path = readonly PropertyKey[];
@@ -37,6 +38,7 @@ export function resolvePolicy(file: PolicyFile, report: Report): Omit<Policy, 'd
   );
   return {
     masks: new Map(masks),
+    machines: resolveWorkloads(file, report),
     auditors: file.auditors ?? [],
     administrators: file.administrators ?? [],
     approvers,

@@ -2,10 +2,12 @@
 import type { ApprovalRule } from '../grant/request.ts';
 import type { DetectorKind, MaskLevel, MaskRule } from '../mask/plan.ts';
 import type { StatementKind } from '../sql/kind.ts';
+import type { Workloads } from '../workload/workload.ts';
 import type { Condition } from './condition.ts';
 import type { NamePattern, TextPattern } from './pattern.ts';
 
-export type Requirement = 'reason' | 'ticket';
+/** `human`: a verified person stands behind it. */
+export type Requirement = 'reason' | 'ticket' | 'human';
 
 export type Effect = 'allow' | 'hold' | 'deny';
 
@@ -106,6 +108,8 @@ export type Policy = {
   readonly targets: ReadonlyMap<string, readonly Role[]>;
   /** By target. */
   readonly masks: ReadonlyMap<string, TargetMasks>;
+  /** Machines and the people behind them. */
+  readonly machines: Workloads;
   /** Of the file. */
   readonly text: string;
   /** SHA-256 of the file's text, in hex; stands in every session's record. */

@@ -1,6 +1,7 @@
 /** The verdict on each statement of a text under a role, and the one on the text as a whole. Pure, total, default deny. */
 import type { Grant } from '../grant/grant.ts';
 import type { ApprovalRule } from '../grant/request.ts';
+import { humanBehind } from '../principal/principal.ts';
 import type { StatementFacts } from '../sql/facts.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import { matchRule, rulesForKinds } from './match.ts';
@@ -23,7 +24,7 @@ export type Decision = {
 
 export type Situation = {
   readonly role: Role;
-  readonly grant: Pick<Grant, 'target' | 'reason' | 'ticket'>;
+  readonly grant: Pick<Grant, 'target' | 'reason' | 'ticket' | 'principal'>;
   /** The variables of conditions for this statement. */
   readonly scope: (facts: StatementFacts) => object;
 };
@@ -51,7 +52,7 @@ function applyRule(rule: Rule, situation: Situation, facts: StatementFacts): Dec
   if (facts.kinds.includes('unknown') && rule.kinds?.includes('unknown') !== true) {
     return { effect: 'deny', rule: path, reason: `what it does cannot be told from its text, and the rule ${name} does not name the kind unknown` };
   }
-  const missing = rule.require.find((requirement) => !situation.grant[requirement]?.trim());
+  const missing = rule.require.find((requirement) => isMissing(requirement, situation.grant));
   if (missing !== undefined) return { effect: 'deny', rule: path, reason: `the rule ${name} asks for a ${missing}: ${missingAdvice[missing]}` };
   const limits = limitsOf(rule, situation.role, facts);
   if (effect === 'allow') return { effect, rule: path, reason: rule.reason ?? `the rule ${name} allows it`, ...limits };
@@ -59,9 +60,14 @@ function applyRule(rule: Rule, situation: Situation, facts: StatementFacts): Dec
   return { effect, rule: path, reason: rule.reason ?? `the rule ${name} holds ${describe(facts)} for approval`, approval, ...limits };
 }
 
+function isMissing(requirement: Requirement, grant: Situation['grant']): boolean {
+  return requirement === 'human' ? humanBehind(grant.principal)?.strength !== 'verified' : !grant[requirement]?.trim();
+}
+
 const missingAdvice: Readonly<Record<Requirement, string>> = {
   reason: 'ask for access with --reason "…"',
   ticket: 'ask for access with --ticket ID',
+  human: 'nobody whom a signed token or the policy names is known to stand behind it',
 };
 
 function lastResort(role: Role, prefix: string, facts: StatementFacts): Decision {

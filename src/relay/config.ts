@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path';
 import * as z from 'zod/mini';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { IssuerSettings } from '../oidc/verify.ts';
-import { Duration } from '../policy/policy-file.ts';
+import { asymmetricAlgorithms, Duration } from '../policy/policy-file.ts';
 import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
 import { RecordFile, resolveRecord, type RecordConfig } from './record-config.ts';
@@ -13,7 +13,6 @@ import { loadSinks, SinkEntry, sinksMax, type Sink } from './sinks.ts';
 
 const text = z.string().check(z.minLength(1));
 const Port = z.int().check(z.minimum(0), z.maximum(65535));
-const asymmetricAlgorithms = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] as const;
 
 const Target = z.strictObject({
   description: z.optional(text),

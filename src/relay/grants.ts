@@ -49,7 +49,7 @@ export class Grants {
     if (role.approval !== undefined) return { request: await this.#ask(principal, asked, admitted, role.approval) };
     const id = createId('g');
     const review = role.review && (await this.#openReview(principal, asked, admitted, { grant: id, approval: role.review }));
-    const grant = newGrant(principal, { ...said(asked), id, target: asked.target, role: role.name, seconds: admitted.seconds, request: review?.id });
+    const grant = newGrant(principal, { ...said(asked), id, target: asked.target, role: role.name, seconds: admitted.seconds, request: review?.id, isReadOnly: asked.readOnly });
     await this.#record([grantEvent(grant, this.#options.policy().digest)]);
     await this.#options.stores.grants.saveGrant(grant);
     return { grant };
@@ -190,7 +190,7 @@ export class Grants {
     const grant = await requests.collect(id, (approved) => {
       const { reason, ticket, durationSeconds } = approved;
       const admitted = this.#admit(principal, { target, role, reason, ticket, durationSeconds });
-      const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id });
+      const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id, isReadOnly: asked.readOnly });
       return { grant: made, rule: admitted.role.approval ?? approved.approval, events: [grantEvent(made, policy().digest)] };
     });
     return { grant };
@@ -245,14 +245,19 @@ function stateOf({ revocation, expiresAt }: Grant, now: Date): GrantSummary['sta
   return now >= expiresAt ? 'expired' : 'live';
 }
 
-type NewGrant = Pick<Grant, 'id' | 'target' | 'role' | 'reason' | 'ticket'> & { readonly seconds: number; readonly request: string | undefined };
+type NewGrant = Pick<Grant, 'id' | 'target' | 'role' | 'reason' | 'ticket'> & {
+  readonly seconds: number;
+  readonly request: string | undefined;
+  readonly isReadOnly: boolean | undefined;
+};
 
-function newGrant(principal: Principal, { seconds, request, ...rest }: NewGrant): Grant {
+function newGrant(principal: Principal, { seconds, request, isReadOnly, ...rest }: NewGrant): Grant {
   const createdAt = new Date();
   return {
     ...rest,
     principal,
     ...(request !== undefined && { request }),
+    ...(isReadOnly === true && { isReadOnly }),
     createdAt,
     expiresAt: new Date(createdAt.getTime() + seconds * 1000),
   };

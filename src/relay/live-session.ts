@@ -94,7 +94,7 @@ export class LiveSession {
     const granted = this.policy().targets.get(target)?.find(({ name }) => name === role);
     if (granted === undefined) return { isReadOnly: true };
     const { statementTimeoutMs } = granted;
-    return { isReadOnly: isReadOnly(granted), ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
+    return { isReadOnly: isReadOnly(granted) || this.grant.isReadOnly === true, ...(statementTimeoutMs !== undefined && { statementTimeoutMs }) };
   }
 
   /** The masks that apply now; they change with the policy, and when an exemption ends. */

@@ -71,6 +71,6 @@ export function revokeEvent(grant: string, by: Principal, reason: string | undef
 }
 
 /** Somebody as the record names them. */
-export function who({ issuer, subject, kind, name, groups }: Principal): EventOf<'login'>['who'] {
-  return { issuer, subject, kind, name, groups: [...groups] };
+export function who({ issuer, subject, kind, name, groups, chain }: Principal): EventOf<'login'>['who'] {
+  return { issuer, subject, kind, name, groups: [...groups], ...(chain && { chain: [...chain] }) };
 }

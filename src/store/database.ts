@@ -6,6 +6,7 @@ import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
 import { FairTurns } from './fair-turns.ts';
 import { requestMigration, type RequestTables } from './request-tables.ts';
+import { workloadMigration, type WorkloadTables } from './workload-tables.ts';
 import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
 import type { StateDirectory } from './state-directory.ts';
 
@@ -30,6 +31,9 @@ export type Tables = {
     /** A Principal, as JSON. */
     revoked_by: string | null;
     revoke_reason: string | null;
+    /** Links, as JSON: what leads from a workload or an agent back to a person. */
+    chain: string | null;
+    read_only: Generated<number>;
   };
   sessions: {
     id: string;
@@ -61,7 +65,7 @@ export type Tables = {
     ended_at: string | null;
     problem: string | null;
   };
-} & RequestTables;
+} & RequestTables & WorkloadTables;
 
 export type Database = Kysely<Tables>;
 
@@ -176,4 +180,5 @@ const migrations: Record<string, Migration> = {
       await database.schema.createIndex('outbox_of_sink').on('outbox').columns(['sink', 'state', 'number']).execute();
     },
   },
+  '0004-workloads': workloadMigration,
 };

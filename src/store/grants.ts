@@ -1,6 +1,7 @@
 /** Grants and sessions in SQLite. */
 import { sql, type ExpressionBuilder, type ReferenceExpression, type Selectable } from 'kysely';
 import * as z from 'zod/mini';
+import { Link } from '../audit/entry.ts';
 import type { Grant, GrantStore, Revocation, Session, SessionEnd, SessionFilter } from '../grant/grant.ts';
 import type { Database, Tables } from './database.ts';
 import { StoredPrincipal } from './request-tables.ts';
@@ -113,6 +114,7 @@ function contains(column: string, part: string) {
 }
 
 const Groups = z.array(z.string());
+const Chain = z.array(Link);
 
 type GrantRow = Selectable<Tables['grants']>;
 type SessionRow = Selectable<Tables['sessions']>;
@@ -133,6 +135,8 @@ export function grantRow(grant: Grant): GrantRow {
     expires_at: grant.expiresAt.toISOString(),
     ticket: grant.ticket ?? null,
     request_id: grant.request ?? null,
+    chain: principal.chain === undefined ? null : JSON.stringify(principal.chain),
+    read_only: grant.isReadOnly ? 1 : 0,
     ...revocationColumns(grant.revocation),
   };
 }
@@ -154,12 +158,14 @@ function toGrant(row: GrantRow): Grant {
       kind: row.principal_kind,
       name: row.name,
       groups: Groups.parse(JSON.parse(row.groups)),
+      ...(row.chain !== null && { chain: Chain.parse(JSON.parse(row.chain)) }),
     },
     target: row.target,
     role: row.role,
     ...(row.reason !== null && { reason: row.reason }),
     ...(row.ticket !== null && { ticket: row.ticket }),
     ...(row.request_id !== null && { request: row.request_id }),
+    ...(row.read_only === 1 && { isReadOnly: true as const }),
     createdAt: new Date(row.created_at),
     expiresAt: new Date(row.expires_at),
     ...(row.revoked_at !== null && {

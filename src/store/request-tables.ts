@@ -1,7 +1,7 @@
 /** The tables of requests, votes, approvals of statements and people, and the JSON that some of their columns hold. */
 import type { CreateTableBuilder, Kysely, Migration } from 'kysely';
 import * as z from 'zod/mini';
-import { Parameter } from '../audit/entry.ts';
+import { Link, Parameter } from '../audit/entry.ts';
 import type { AccessRequest, Approval } from '../grant/request.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
@@ -73,6 +73,7 @@ export const StoredPrincipal = z.object({
   kind: z.enum(['human', 'workload', 'agent']),
   name: z.string(),
   groups: z.array(z.string()),
+  chain: z.exactOptional(z.readonly(z.array(Link))),
 }) satisfies z.ZodMiniType<Principal>;
 
 export const StoredRule = z.object({

@@ -3,6 +3,7 @@ import { createHmac, hash, randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
+import { Link } from '../audit/entry.ts';
 import { decrypt, encrypt, nonceBytes } from '../audit/aead.ts';
 import { dataKeyBytes, type KeyClass } from '../audit/seal.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
@@ -16,6 +17,7 @@ const Person = z.object({
   name: z.string(),
   kind: z.enum(['human', 'workload', 'agent']),
   groups: z.array(z.string()),
+  chain: z.exactOptional(z.readonly(z.array(Link))),
 });
 export type KeyPerson = z.infer<typeof Person>;
 

@@ -29,7 +29,7 @@ const grant = {
   request_id: null,
   revoked_at: null,
   revoked_by: null,
-  revoke_reason: null,
+  revoke_reason: null, chain: null, read_only: 0,
 } as const;
 
 describe.each(availableEngines())('the database on SQLite (%s)', (engine) => {
