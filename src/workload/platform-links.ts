@@ -2,6 +2,7 @@
 import type { Link } from '../principal/principal.ts';
 import { textOf } from './claims.ts';
 import { wellFormed } from './one-line.ts';
+import { presetOf } from './presets.ts';
 import type { Claims, PresetName, TrustedIssuer } from './workload.ts';
 
 export type LinkFacts = Pick<Link, 'kind' | 'value' | 'id' | 'url'>;
@@ -16,7 +17,7 @@ export function linksOf({ preset, url }: Pick<TrustedIssuer, 'preset' | 'url'>, 
 
 /** The hash of the commit that the token names. */
 export function commitOf(preset: PresetName, claims: Claims): string | undefined {
-  const name = commitClaims[preset];
+  const name = presetOf({ preset }).commit;
   const hash = name === undefined ? undefined : textOf(claims, name)?.toLowerCase();
   return hash !== undefined && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash) ? hash : undefined;
 }
@@ -24,12 +25,9 @@ export function commitOf(preset: PresetName, claims: Claims): string | undefined
 /** The id of the account that started the run: one that the platform gives to nobody else, ever. */
 export function accountOf(preset: PresetName, claims: Claims): string | undefined {
   if (preset === 'circleci') return circleUser(textOf(claims, 'sub'));
-  const name = accountClaims[preset];
+  const name = presetOf({ preset }).account;
   return name === undefined ? undefined : textOf(claims, name);
 }
-
-const commitClaims: { readonly [name in PresetName]?: string } = { 'github-actions': 'sha', 'gitlab-ci': 'sha', buildkite: 'build_commit', generic: 'sha' };
-const accountClaims: { readonly [name in PresetName]?: string } = { 'github-actions': 'actor_id', 'gitlab-ci': 'user_id', generic: 'actor_id' };
 
 type Claim = (name: string) => string | undefined;
 type Found = { readonly kind: Link['kind']; readonly value: string | undefined; readonly id?: string | undefined; readonly url?: string | undefined };

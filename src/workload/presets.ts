@@ -17,6 +17,10 @@ export type Preset = {
   readonly lifetimeSecondsMax: number;
   /** Without these a workload cannot keep forks out: it must pin them as well, unless it says `untrusted: allow`. */
   readonly pins: readonly string[];
+  /** The claim with the hash of the commit that runs. */
+  readonly commit?: string;
+  /** The claim that holds the id of the account that started the run; without it no token leads to a person. */
+  readonly account?: string;
   /** Names of claims, to tell slips of the fingers. Platforms add others. */
   readonly claims: readonly string[];
 };
@@ -36,6 +40,8 @@ const presets: { readonly [name in PresetName]: Preset } = {
     types: jwtOnly,
     lifetimeSecondsMax: 15 * minutes,
     pins: [],
+    commit: 'sha',
+    account: 'actor_id',
     claims: [
       'sub', 'actor', 'actor_id', 'base_ref', 'check_run_id', 'enterprise', 'enterprise_id', 'environment', 'environment_node_id', 'event_name', 'head_ref',
       'job_workflow_ref', 'job_workflow_sha', 'ref', 'ref_protected', 'ref_type', 'repository', 'repository_id', 'repository_owner', 'repository_owner_id',
@@ -51,6 +57,8 @@ const presets: { readonly [name in PresetName]: Preset } = {
     types: jwtOnly,
     lifetimeSecondsMax: hours,
     pins: [],
+    commit: 'sha',
+    account: 'user_id',
     claims: [
       'sub', 'namespace_id', 'namespace_path', 'project_id', 'project_path', 'project_visibility', 'job_project_id', 'job_project_path', 'job_namespace_id',
       'job_namespace_path', 'user_id', 'user_login', 'user_email', 'user_access_level', 'groups_direct', 'pipeline_id', 'pipeline_source', 'job_id', 'job_source',
@@ -87,6 +95,8 @@ const presets: { readonly [name in PresetName]: Preset } = {
     types: jwtOrNone,
     lifetimeSecondsMax: hours,
     pins: ['oidc.circleci.com/vcs-origin'],
+    // In its path: org/…/project/…/user/<id>.
+    account: 'sub',
     claims: ['sub', ...['project-id', 'vcs-origin', 'vcs-ref', 'context-ids', 'ssh-rerun', 'org-id', 'job-id', 'pipeline-id', 'workflow-id'].map((name) => `oidc.circleci.com/${name}`)],
   },
   buildkite: {
@@ -98,6 +108,7 @@ const presets: { readonly [name in PresetName]: Preset } = {
     types: jwtOrNone,
     lifetimeSecondsMax: 15 * minutes,
     pins: ['build_branch'],
+    commit: 'build_commit',
     claims: [
       'sub', 'organization_id', 'organization_slug', 'pipeline_id', 'pipeline_slug', 'build_id', 'build_number', 'build_branch', 'build_tag', 'build_commit', 'build_source',
       'step_key', 'job_id', 'agent_id', 'runner_environment', 'cluster_id', 'cluster_name', 'queue_id', 'queue_key',
@@ -126,6 +137,8 @@ const presets: { readonly [name in PresetName]: Preset } = {
     types: jwtOrNone,
     lifetimeSecondsMax: 15 * minutes,
     pins: [],
+    commit: 'sha',
+    account: 'actor_id',
     claims: [],
   },
 };
