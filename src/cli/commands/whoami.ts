@@ -1,6 +1,7 @@
 /** gate whoami: who the relay takes me for, until when, and where the login is kept. */
 import { Command } from 'commander';
 import type { LoginPlace } from '../../client/login.ts';
+import { formatChain } from '../chain.ts';
 import type { Context } from '../context.ts';
 import { formatRelative, oneLine } from '../output.ts';
 
@@ -25,7 +26,8 @@ export async function runWhoami(context: Context): Promise<void> {
     ['token', `expires ${formatRelative(who.expiresAt, new Date())} (${who.expiresAt})`],
     ['kept in', describePlace(place)],
   ] as const;
-  await io.write(lines.map(([label, value]) => `${label.padEnd(8)} ${oneLine(value)}\n`).join(''));
+  const behind = formatChain(who.chain ?? []).map((line, index) => `${(index === 0 ? 'chain' : '').padEnd(8)} ${line}\n`);
+  await io.write([...lines.map(([label, value]) => `${label.padEnd(8)} ${oneLine(value)}\n`), ...behind].join(''));
 }
 
 function describePlace(place: LoginPlace): string {

@@ -1,6 +1,6 @@
 /** gate sessions show: all that the relay knows about one session, without its statements. */
 import { Command } from 'commander';
-import type { SessionSummary } from '../../../api/api.ts';
+import type { SessionDetails } from '../../../api/api.ts';
 import type { Context } from '../../context.ts';
 import { formatRelative, oneLine } from '../../output.ts';
 
@@ -15,10 +15,11 @@ export function showCommand(context: Context): Command {
 export async function runSessionsShow(context: Context, id: string): Promise<void> {
   const session = await (await context.relay()).session(id);
   if (context.io.json) return context.io.writeJson(session);
-  await context.io.write(formatSession(session, new Date()));
+  const { formatAnswers } = await import('./answers.ts');
+  await context.io.write(`${formatSession(session, new Date())}\n${formatAnswers(session)}`);
 }
 
-export function formatSession(session: SessionSummary, now: Date): string {
+export function formatSession(session: SessionDetails, now: Date): string {
   const { principal } = session;
   const moment = (time: string) => `${time} (${formatRelative(time, now)})`;
   const rows = [
@@ -39,6 +40,7 @@ export function formatSession(session: SessionSummary, now: Date): string {
     ['end reason', session.endReason ?? '-'],
     ['connections', String(session.connections)],
     ['statements', `${session.statements}, ${session.refused} of them refused`],
+    ...(session.ticket === undefined ? [] : [['ticket', session.ticket] as const]),
   ] as const;
   return rows.map(([label, value]) => `${label.padEnd(12)} ${oneLine(value)}\n`).join('');
 }
