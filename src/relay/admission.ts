@@ -311,7 +311,7 @@ export class Admission {
       statement,
       protocol,
       sql: prepared.sql,
-      shape: shapeOf(prepared.sql),
+      shape: knownShapeOf(prepared),
       ...(prepared.isRedacted && { redacted: true as const }),
       ...(parameters.length > 0 && { parameters }),
       kinds: [...prepared.kinds],
@@ -379,4 +379,15 @@ function maskedEvent({ sent, text, isRedacted }: Prepared): Pick<EventOf<'statem
   if (sent === undefined) return {};
   const isOther = sent.sql !== text.split('\0', 1)[0];
   return { ...(isOther && !isRedacted && { sent: sent.sql }), masked: [...sent.columns] };
+}
+
+/** By what the text says: texts that share it differ in literals only, which a shape leaves out. */
+const shapes = new WeakMap<Prepared['outlines'], string>();
+
+function knownShapeOf({ outlines, sql }: Prepared): string {
+  const known = outlines.length === 0 ? undefined : shapes.get(outlines);
+  if (known !== undefined) return known;
+  const shape = shapeOf(sql);
+  if (outlines.length > 0) shapes.set(outlines, shape);
+  return shape;
 }
