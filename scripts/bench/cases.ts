@@ -22,6 +22,17 @@ export function comparisons(stage: Stage): readonly Case[] {
   return [...smallQueries(stage), latency(stage), ...bulk(stage), ...masked(stage)];
 }
 
+/** Code that is compiled on the way would count against whoever comes first. */
+export async function warmUp({ pgbench, ways, masked: maskedWay, detected, options }: Stage): Promise<void> {
+  const seconds = options.isQuick ? 2 : 8;
+  for (const way of ways.filter(({ pids }) => pids.relay !== undefined)) {
+    for (const mode of ['simple', 'prepared'] as const) await pgbench.run(way, { script: 'select', mode, clients: 8, seconds });
+  }
+  for (const way of [...ways, maskedWay, detected]) {
+    await withClient(way, (client) => client.query('select * from bulk limit 50000'));
+  }
+}
+
 function smallQueries({ pgbench, ways, options, database }: Stage): Case[] {
   const loadCase = (name: string, title: string, load: Omit<Load, 'seconds'>): Case => ({
     name,

@@ -5,7 +5,8 @@ export const usage = `npm run bench -- [options]
 
   --rounds N        rounds of the interleaved runs (default 5)
   --seconds N       length of one pgbench run (default 2)
-  --cases LIST      only cases whose name begins with one of these, with commas; --list names them
+  --cases LIST      only cases whose name begins with one of these, with commas:
+                    select-, tpcb, connect-, latency, copy-, masked, detected, start-, idle, micro
   --megabytes N     size of bulk results and loads (default 300)
   --tunnels N       idle tunnels and sessions (default 2000)
   --quick           a smoke of about a minute: one round, small sizes; never writes docs
@@ -16,7 +17,6 @@ export const usage = `npm run bench -- [options]
   --docs FILE       the page whose sections are written (default docs/benchmarks.md; "none" for none)
   --state DIR       where databases and records lie while it runs; must be on a real disk (default: a temporary one)
   --profile DIR     both halves of gate write V8 profiles of the whole run there; figures of such a run are worth nothing
-  --list            the names of the cases
 `;
 
 export type Parts = 'cases' | 'curves' | 'backpressure';
@@ -33,7 +33,6 @@ export type Options = {
   readonly docsFile: string | undefined;
   readonly stateDirectory: string | undefined;
   readonly profileDirectory: string | undefined;
-  readonly isList: boolean;
 };
 
 /** Throws a TypeError for what it does not know. */
@@ -54,7 +53,6 @@ export function readOptions(argv: readonly string[]): Options | 'help' {
       docs: { type: 'string' },
       state: { type: 'string' },
       profile: { type: 'string' },
-      list: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -79,7 +77,6 @@ export function readOptions(argv: readonly string[]): Options | 'help' {
     docsFile: docs === 'none' ? undefined : docs,
     stateDirectory: values.state,
     profileDirectory: values.profile,
-    isList: values.list,
   };
 }
 

@@ -31,6 +31,7 @@ export class WireClient {
   #waiter: Waiter | undefined;
   #onCopyIn: (() => void) | undefined;
   #scram: ScramClient | undefined;
+  #paused: Promise<Answer> | undefined;
 
   private constructor(way: Way) {
     this.#way = way;
@@ -72,6 +73,13 @@ export class WireClient {
     return this.exchange(Buffer.concat([bind, encodeExecute('', 0), encodeMessage('S')]));
   }
 
+  /** So many runs of it with one Sync behind them all. */
+  executeMany(name: string, times: number): Promise<Answer> {
+    const bind = encodeMessage('B', cstring(''), cstring(name), int16(0), int16(0), int16(0));
+    const run = Buffer.concat([bind, encodeExecute('', 0)]);
+    return this.exchange(Buffer.concat([...Array.from({ length: times }, () => run), encodeMessage('S')]));
+  }
+
   /** COPY FROM STDIN of the same lines again and again, only as fast as they are taken. */
   async copyIn(sql: string, lines: Buffer, times: number): Promise<Answer> {
     const opened = new Promise<void>((resolve) => (this.#onCopyIn = resolve));
@@ -95,10 +103,18 @@ export class WireClient {
     });
   }
 
-  /** Sends a query and never reads what comes of it. */
+  /** Sends a query and reads nothing of what comes of it before `readOn`. */
   askAndStopReading(sql: string): void {
     this.#socket.pause();
-    this.#socket.write(encodeQuery(sql));
+    this.#paused = this.exchange(encodeQuery(sql));
+    // Told where it is waited for.
+    this.#paused.catch(() => undefined);
+  }
+
+  async readOn(): Promise<Answer> {
+    this.#socket.resume();
+    if (this.#paused === undefined) throw new Error('nothing was asked');
+    return this.#paused;
   }
 
   close(): void {
