@@ -29,13 +29,13 @@ export type IdleResult = {
 };
 
 /** Servers and processes of its own: memory that something else has used before would hide what tunnels take. */
-export function measureIdle({ cleanup, directory, people, options }: Stage): Promise<IdleResult> {
+export function measureIdle({ cleanup, directory, floorDirectory, people, options }: Stage): Promise<IdleResult> {
   return cleanup.within(async (own) => {
     // Each tunnel is two sockets at either half, and the server and this process have one each.
     const most = Math.floor((Math.min(openFilesMax(), 1_000_000) - 500) / 2);
     const wanted = Math.min(options.tunnels, most);
     const database = await startDatabase(own, { directory: join(directory, 'idle'), connectionsMax: wanted + 100 });
-    const floor = await startFloor(own, database.direct);
+    const floor = await startFloor(own, database.direct, floorDirectory);
     const names = Array.from({ length: Math.ceil(wanted / tunnelsPerSession) }, (_, index) => `idle-${index}`);
     const relay = await startGateRelay(own, {
       people,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { unprivilegedIdentity } from '../../src/dev/reach.ts';
 import type { Cleanup } from './cleanup.ts';
 import { createBulkTables, createPgbenchTables, startDatabase, type Database } from './database.ts';
-import { startFloor } from './floor.ts';
+import { buildFloor, startFloor } from './floor.ts';
 import { startGateRelay, startPeople, type GateRelay, type People } from './gate.ts';
 import type { Options } from './options.ts';
 import { Pgbench } from './pgbench.ts';
@@ -17,6 +17,7 @@ export type Stage = {
   readonly cleanup: Cleanup;
   readonly options: Options;
   readonly directory: string;
+  readonly floorDirectory: string;
   readonly database: Database;
   readonly people: People;
   readonly pgbench: Pgbench;
@@ -59,7 +60,9 @@ export async function openStage(cleanup: Cleanup, options: Options, say: (line: 
   say(version === undefined ? 'PgBouncer is not installed: its column is left out' : 'starting PgBouncer');
   const pooled = version === undefined ? [] : [await startPgbouncer(cleanup, direct, join(directory, 'pgbouncer'))];
   say('starting the floor and gate');
-  const floor = await startFloor(cleanup, direct);
+  const floorDirectory = join(directory, 'floor');
+  await buildFloor(floorDirectory);
+  const floor = await startFloor(cleanup, direct, floorDirectory);
   const relay = await startGateRelay(cleanup, {
     people,
     directory: join(directory, 'gate'),
@@ -70,7 +73,7 @@ export async function openStage(cleanup: Cleanup, options: Options, say: (line: 
   const [gate, masked, detected] = await relay.connect(plans.map(({ name }) => name), { nodeOptions: profileOptions(options.profileDirectory, 'local') });
   if (gate === undefined || masked === undefined || detected === undefined) throw new Error('gate connect opened too few ports');
   const ways = [direct, ...pooled, floor, gate];
-  return { cleanup, options, directory, database, people, pgbench, relay, ways, direct, gate, masked, detected, pgbouncer: version, bulkRows };
+  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, direct, gate, masked, detected, pgbouncer: version, bulkRows };
 }
 
 function profileOptions(folder: string | undefined, half: string): string[] {
