@@ -96,11 +96,12 @@ function failed(results: readonly CaseResult[]): string[] {
   return results.flatMap(({ name, failure }) => (failure === undefined ? [] : [name]));
 }
 
-async function runCases({ options }: Stage, cases: readonly Case[]): Promise<CaseResult[]> {
+async function runCases({ options, cleanup }: Stage, cases: readonly Case[]): Promise<CaseResult[]> {
   const results: CaseResult[] = [];
   for (const one of cases) {
     const start = performance.now();
     const result = await runCase(one, options.rounds);
+    if (cleanup.isOver) throw new Error('stopped');
     const ratios = Object.entries(result.ratios).map(([way, ratio]) => `${ratio.toFixed(2)} x ${way}`);
     say(`${one.name}: ${result.failure ?? ratios.join(', ')} (${((performance.now() - start) / 1000).toFixed(1)} s)`);
     results.push(result);
@@ -119,6 +120,9 @@ async function runProgram(): Promise<void> {
   }
   try {
     if (!(await main(options, cleanup))) process.exitCode = 1;
+  } catch (error) {
+    // What fails because everything is being stopped is no news.
+    if (!cleanup.isOver) throw error;
   } finally {
     await cleanup.run();
   }

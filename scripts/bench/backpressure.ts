@@ -37,6 +37,7 @@ export async function measureBackpressure(stage: Stage, say: (line: string) => v
     } catch (error) {
       results.push({ name, title, rows: [], figures: {}, failure: error instanceof Error ? error.message : String(error) });
     }
+    if (stage.cleanup.isOver) throw new Error('stopped');
     const last = results.at(-1);
     say(`${name}: ${last?.failure ?? last?.rows.map(({ what, value }) => `${what} ${value}`).join('; ') ?? ''}`);
   }
@@ -168,7 +169,7 @@ async function slowDisk(stage: Stage, cleanup: Cleanup): Promise<Found> {
     if (way === undefined) throw new Error('no way to the relay with the slow disk');
     let sample: Sample = {};
     const growth = await watchGrowth(way, async () => {
-      sample = await pgbench.run(way, { script: 'select', mode: 'prepared', clients: 32, seconds: options.seconds * 2, logsLatency: true });
+      sample = await pgbench.run(way, { script: 'select', mode: 'prepared', clients: 32, seconds: Math.max(4, options.seconds), logsLatency: true });
     });
     const { tps = Number.NaN, p50Us = Number.NaN, p99Us = Number.NaN } = sample;
     rows.push({ what: `${delayMs} ms more for each fdatasync, 32 clients`, value: `${figure(tps)} statements/s, p50 ${figure(p50Us / 1000)} ms, p99 ${figure(p99Us / 1000)} ms, relay grew by ${figure(growth.relay)} MiB` });

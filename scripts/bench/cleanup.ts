@@ -3,17 +3,25 @@ type Undo = () => unknown;
 
 export class Cleanup {
   readonly #undo: Undo[] = [];
-  #isOver = false;
+  #running: Promise<void> | undefined;
+
+  /** It has begun, or is done. */
+  get isOver(): boolean {
+    return this.#running !== undefined;
+  }
 
   /** Undoes it at once when the cleanup has begun already, so that nothing started late is left behind. */
   add(undo: Undo): void {
-    if (this.#isOver) void this.#attempt(undo);
+    if (this.isOver) void this.#attempt(undo);
     else this.#undo.push(undo);
   }
 
-  /** Goes on after a step that fails, and tells of it. */
-  async run(): Promise<void> {
-    this.#isOver = true;
+  /** Goes on after a step that fails, and tells of it. Whoever calls it again waits for the same end. */
+  run(): Promise<void> {
+    return (this.#running ??= this.#undoAll());
+  }
+
+  async #undoAll(): Promise<void> {
     for (let undo = this.#undo.pop(); undo !== undefined; undo = this.#undo.pop()) await this.#attempt(undo);
   }
 

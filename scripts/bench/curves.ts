@@ -29,6 +29,7 @@ export async function measureCurves(stage: Stage, say: (line: string) => void): 
   const results: CurveResult[] = [];
   for (const curve of [sessionLength(stage), logSize(stage), sessions(stage), policySize(stage), catalogSize(stage)]) {
     const result = await stage.cleanup.within((cleanup) => measureCurve(curve, cleanup, stage.options.rounds));
+    if (stage.cleanup.isOver) throw new Error('stopped');
     say(`${curve.name}: ${result.failure ?? result.points.map(({ x, cpuRatio }) => `${x}: ${cpuRatio.toFixed(2)}`).join(', ')}`);
     results.push(result);
   }

@@ -19,7 +19,7 @@ const sessionsPerAccount = 45;
 /** Tunnels that are opened at the same time. */
 const openingMax = 8;
 /** After which garbage of the opening is mostly gone, as far as V8 finds it worth its while. */
-const settleMs = 5000;
+const settleMs = (isQuick: boolean): number => (isQuick ? 1000 : 5000);
 
 export type IdleResult = {
   readonly wanted: number;
@@ -31,6 +31,7 @@ export type IdleResult = {
 /** Servers and processes of its own: memory that something else has used before would hide what tunnels take. */
 export function measureIdle({ cleanup, directory, floorDirectory, people, options }: Stage): Promise<IdleResult> {
   return cleanup.within(async (own) => {
+    const settle: Settle = () => sleep(settleMs(options.isQuick));
     // Each tunnel is two sockets at either half, and the server and this process have one each.
     const most = Math.floor((Math.min(openFilesMax(), 1_000_000) - 500) / 2);
     const wanted = Math.min(options.tunnels, most);
@@ -45,10 +46,10 @@ export function measureIdle({ cleanup, directory, floorDirectory, people, option
     });
     const gate = await relay.connect(names);
     const tunnels = [
-      { way: 'floor', ...(await holdTunnels(own, [floor], wanted)) },
-      { way: 'gate', ...(await holdTunnels(own, gate, wanted)) },
+      { way: 'floor', ...(await holdTunnels(own, [floor], wanted, settle)) },
+      { way: 'gate', ...(await holdTunnels(own, gate, wanted, settle)) },
     ];
-    const sessions = await holdSessions(relay.pid, options.tunnels, async (account) => {
+    const sessions = await holdSessions(relay.pid, options.tunnels, settle, async (account) => {
       const client = await relay.clientOf(account);
       return () => openSession(client, 'connect', { target: names[0] ?? '', reason: 'benchmark' });
     });
@@ -57,21 +58,23 @@ export function measureIdle({ cleanup, directory, floorDirectory, people, option
   });
 }
 
+type Settle = () => Promise<unknown>;
+
 /** Opens so many, waits, and answers what each of them has made the two processes grow by. */
-async function holdTunnels(cleanup: Cleanup, ways: readonly Way[], wanted: number) {
+async function holdTunnels(cleanup: Cleanup, ways: readonly Way[], wanted: number, settle: Settle) {
   const { local = 0, relay = 0 } = ways[0]?.pids ?? {};
   const clients: WireClient[] = [];
   cleanup.add(() => clients.forEach((client) => client.destroy()));
   // What is loaded once, for the first of them, is no cost of a tunnel.
   for (const way of ways) (await WireClient.open(way)).close();
-  await sleep(settleMs);
+  await settle();
   const before = { local: residentBytes(local), relay: residentBytes(relay) };
   let next = 0;
   const open = async (): Promise<void> => {
     for (let index = next++; index < wanted; index = next++) clients.push(await WireClient.open(ways[index % ways.length] as Way));
   };
   await Promise.all(Array.from({ length: openingMax }, open));
-  await sleep(settleMs);
+  await settle();
   const after = { local: residentBytes(local), relay: residentBytes(relay) };
   const held = clients.length;
   for (const client of clients.splice(0)) client.close();
@@ -84,12 +87,12 @@ async function holdTunnels(cleanup: Cleanup, ways: readonly Way[], wanted: numbe
   };
 }
 
-async function holdSessions(pid: number, wanted: number, opener: (account: string) => Promise<() => Promise<unknown>>) {
+async function holdSessions(pid: number, wanted: number, settle: Settle, opener: (account: string) => Promise<() => Promise<unknown>>) {
   const openers: (() => Promise<unknown>)[] = [];
   // The first account has those of gate connect already.
   for (let index = 1; index < accountsMax && openers.length * sessionsPerAccount < wanted; index++) openers.push(await opener(accountName(index)));
   for (const open of openers) await open();
-  await sleep(settleMs);
+  await settle();
   const before = residentBytes(pid);
   const held = Math.min(wanted, openers.length * (sessionsPerAccount - 1));
   let next = 0;
@@ -97,6 +100,6 @@ async function holdSessions(pid: number, wanted: number, opener: (account: strin
     for (let index = next++; index < held; index = next++) await openers[index % openers.length]?.();
   };
   await Promise.all(Array.from({ length: openingMax }, open));
-  await sleep(settleMs);
+  await settle();
   return { held, relayKiB: (residentBytes(pid) - before) / 1024 / held };
 }
