@@ -66,6 +66,9 @@ export async function createPgbenchTables(cleanup: Cleanup, direct: Way): Promis
 /** Rows of about 200 bytes on the wire: a number, words, an address, a card and a remark. */
 export const rowBytes = 200;
 
+/** Of the first row of `bulk`. */
+export const firstCard = '4000000000007919';
+
 /** `bulk` to read, with a column worth masking, and the empty `bulk_in` to load into. */
 export async function createBulkTables(database: Database, megabytes: number): Promise<number> {
   const rows = Math.ceil((megabytes * 1_000_000) / rowBytes);
