@@ -5,6 +5,7 @@ import type { Event, Parameter } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Run } from './pending.ts';
+import { UsageCount } from './usage-count.ts';
 
 /** Parameters of one statement that are recorded as they are; those past it by size and hash. */
 export const parameterBytesMax = 1024 * 1024;
@@ -15,6 +16,8 @@ const backlogRetryMs = 1000;
 
 export class Journal {
   readonly session: string;
+  /** What its statements come to, as far as it has not been taken out yet. */
+  readonly usage = new UsageCount();
   readonly #recorder: Recorder;
   #connections: number;
   #statements: number;
@@ -44,6 +47,8 @@ export class Journal {
     this.#backlog = [];
     try {
       await this.#recorder.record(this.session, [...backlog, ...events]);
+      this.usage.add(backlog);
+      this.usage.add(events);
     } catch (error) {
       this.#backlog.unshift(...backlog.slice(0, backlogMax - this.#backlog.length));
       throw error;
