@@ -1,13 +1,10 @@
 /** What the relay answers when it is asked for everybody who came by: GET /v1/inventory. */
 import * as z from 'zod/mini';
+import { findingNames } from '../principal/findings.ts';
 import { StatementKind } from './api.ts';
 
 /** Principals in one answer. */
 export const inventoryPageMax = 500;
-export const sinceDefaultDays = 90;
-export const dormantDefaultDays = 30;
-
-export const findingNames = ['offboarded', 'unowned', 'dormant', 'over-scoped', 'never-seen'] as const;
 
 export const Finding = z.object({
   finding: z.enum(findingNames),

@@ -47,10 +47,14 @@ function entryOf(policy: Policy, seen: SeenPrincipal, times: InventoryTimes): In
     refused: total((use) => use.refused),
     rows: total((use) => use.rows),
     kinds: statementKinds.filter((kind) => uses.some(({ kinds }) => kinds.includes(kind))),
-    uses: uses.map(({ isPartial: _, kinds, ...use }) => ({ ...use, kinds: [...kinds] })),
+    uses: uses.map(showUse),
     roles: given.map(({ target, role }) => ({ target, role: role.name })),
     findings: findingsOf(machines, seen, given, times),
   };
+}
+
+function showUse({ target, role, grants, sessions, statements, refused, rows, kinds }: RoleUse): InventoryEntry['uses'][number] {
+  return { target, role, grants, sessions, statements, refused, rows, kinds: [...kinds] };
 }
 
 function unseen(policy: Policy, { name, issuer, groups, owner }: Workload): InventoryEntry {
@@ -107,8 +111,8 @@ function overScoped({ target, role }: Given, uses: readonly RoleUse[]): Finding 
 
 /** Those that can run at all, also with somebody's approval. */
 function kindsGiven(role: Role): StatementKind[] {
-  const kinds = [...role.allow, ...role.rules.flatMap(({ effect, kinds = [] }) => (effect === 'deny' ? [] : kinds))];
-  return statementKinds.filter((kind) => kinds.includes(kind) && (!role.isReadOnly || kind === 'read'));
+  const all = [...role.allow, ...role.rules.flatMap(({ effect, kinds = [] }) => (effect === 'deny' ? [] : kinds))];
+  return statementKinds.filter((kind) => all.includes(kind) && (!role.isReadOnly || kind === 'read'));
 }
 
 /** By groups alone: a condition may hold at another time. */

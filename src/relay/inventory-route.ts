@@ -1,8 +1,9 @@
 /** The HTTP API of the inventory: everybody who came by and what they used, for auditors and administrators. */
 import type { Context, Hono } from 'hono';
-import { dormantDefaultDays, inventoryPageMax, sinceDefaultDays, type InventoryPage } from '../api/inventory-api.ts';
+import { inventoryPageMax, type InventoryPage } from '../api/inventory-api.ts';
 import { GateError } from '../errors/errors.ts';
 import { takeInventory } from '../policy/inventory.ts';
+import { dormantDefaultDays, sinceDefaultDays } from '../principal/findings.ts';
 import type { Database } from '../store/database.ts';
 import { readInventory } from '../store/inventory.ts';
 import type { Log } from '../store/log.ts';

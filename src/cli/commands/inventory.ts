@@ -1,6 +1,7 @@
 /** gate inventory: every principal that the relay has seen, who stands behind it, what it used, and what should be looked at. */
 import { Command, Option } from 'commander';
-import { dormantDefaultDays, findingNames, sinceDefaultDays, type Finding, type Inventory, type InventoryEntry } from '../../api/inventory-api.ts';
+import type { Finding, Inventory, InventoryEntry } from '../../api/inventory-api.ts';
+import { dormantDefaultDays, findingNames, sinceDefaultDays } from '../../principal/findings.ts';
 import type { Context } from '../context.ts';
 import { parseMoment } from '../moment.ts';
 import { formatRelative, formatTable } from '../output.ts';
