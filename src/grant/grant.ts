@@ -39,7 +39,7 @@ export type SessionCounts = { readonly connections: number; readonly statements:
 
 export type SessionEnd = { readonly at: Date; readonly reason: string; readonly counts: SessionCounts };
 
-/** What the statements of a session did: their kinds, and the rows that they returned or changed. */
+/** What the statements of a session did: their kinds, and the rows that they returned. */
 export type SessionUsage = { readonly kinds: readonly StatementKind[]; readonly rows: number };
 
 /** Where grants and sessions live. Every write is durable when its promise resolves. */

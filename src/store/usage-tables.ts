@@ -7,7 +7,7 @@ export type UsageTables = {
     session_id: string;
     /** One bit for each kind, from the right: read, write, schema, admin, unknown. */
     kinds: number;
-    /** Returned or changed. */
+    /** Returned. */
     rows: number;
   };
 };

@@ -45,7 +45,7 @@ export function formatInventory(principals: readonly InventoryEntry[], now: Date
       entry.name,
       entry.kind,
       behind(entry),
-      entry.lastUsedAt === undefined ? 'never' : formatRelative(entry.lastUsedAt, now),
+      lastUsed(entry, now),
       String(entry.grants),
       String(entry.sessions),
       String(entry.statements),
@@ -54,6 +54,12 @@ export function formatInventory(principals: readonly InventoryEntry[], now: Date
       [...new Set(entry.findings.map(describe))].join(',') || '-',
     ]),
   );
+}
+
+/** A session that is open is in use at the moment of the answer. */
+function lastUsed({ lastUsedAt }: InventoryEntry, now: Date): string {
+  if (lastUsedAt === undefined) return 'never';
+  return now.getTime() - Date.parse(lastUsedAt) < 1000 ? 'now' : formatRelative(lastUsedAt, now);
 }
 
 /** The owner, and the person of the newest run; one who is only claimed with a question mark. */
