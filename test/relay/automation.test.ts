@@ -161,6 +161,16 @@ describe('who leaves', () => {
 });
 
 describe('relay.yaml', () => {
+  test('takes what docs/automation.md shows', async () => {
+    const docs = await readFile(join(import.meta.dirname, '../../docs/automation.md'), 'utf8');
+    const example = /```yaml\n# relay\.yaml\n([^]*?)```/.exec(docs)?.[1] ?? '';
+    const own = await readFile(join(directory, 'relay.yaml'), 'utf8');
+    await writeFile(join(directory, 'scim.token'), 'secret\n', { mode: 0o600 });
+    await writeFile(join(directory, 'changed.yaml'), own.replace(/^standing:.*\ndirectory:.*\n/m, example));
+    const { standing, directory: asked } = await loadRelayConfig(join(directory, 'changed.yaml'));
+    expect([standing, asked]).toEqual([{ everySeconds: 300 }, { url: 'https://idp.example.com/scim/v2', token: 'secret', match: 'externalId', everySeconds: 300 }]);
+  });
+
   test.each<[string, (text: string) => string, string]>([
     ['an interval that would flood', (text) => text.replace('standing: { every: 10s }', 'standing: { every: 9s }'), 'write at least 10s'],
     ['the same of the directory', (text) => text.replace('scim-token, every: 10s', 'scim-token, every: 1s'), 'write at least 10s'],
