@@ -1,6 +1,7 @@
 /** Who may vote on a request, and whether enough people could exist to decide it. Pure. */
 import type { AccessRequest } from '../grant/request.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { offboardingOf } from '../workload/offboarded.ts';
 import { principalValue, requestValue, type RequestFacts } from './condition-values.ts';
 import type { ApproverSet, Policy } from './role.ts';
 
@@ -14,6 +15,7 @@ export function canVote(input: { policy: Policy; request: RequestFacts; voter: P
   const { policy, request, voter } = input;
   if (isSamePrincipal(request.requester, voter)) return no('nobody votes on their own request');
   if (voter.kind !== 'human') return no(`only people vote, and ${voter.name} is ${voter.kind === 'agent' ? 'an agent' : 'a workload'}`);
+  if (offboardingOf(policy.machines, voter) !== undefined) return no(`${voter.name} has left`);
   if (isBehind(voter, request.requester)) return no(`you are the person behind ${request.requester.name}`);
   if (request.votes.some(({ by }) => isSamePrincipal(by, voter))) return no('you have voted on this request already');
   const problems: string[] = [];

@@ -26,6 +26,10 @@ export class StandingWatch {
   #running: Promise<void> = Promise.resolve();
   #hurrying: Promise<void> = Promise.resolve();
   #isStopped = false;
+  /** That run or wait. */
+  #checks = 0;
+  /** Two checks may come to the same grant at once; it is ended by one of them. */
+  readonly #ending = new Set<string>();
 
   constructor(options: StandingWatchOptions) {
     this.#options = options;
@@ -33,7 +37,10 @@ export class StandingWatch {
 
   /** Looks at once, too: much may have changed while the relay was down. */
   start(): void {
-    this.#timer = setInterval(() => void this.check(), this.#options.everySeconds * 1000).unref();
+    this.#timer = setInterval(() => {
+      // One that takes longer than the interval is followed by the next tick after its end.
+      if (this.#checks === 0) void this.check();
+    }, this.#options.everySeconds * 1000).unref();
     this.hurry();
   }
 
@@ -45,9 +52,11 @@ export class StandingWatch {
 
   /** Resolves when all have been looked at. Never rejects: what fails is tried again with the next check. */
   check(): Promise<void> {
+    this.#checks++;
     this.#running = this.#running.then(async () => {
       await this.#look((grant) => this.#options.standing.ofGrant(grant));
       await this.#options.sessions.storeUsage();
+      this.#checks--;
     });
     return this.#running;
   }
@@ -77,14 +86,24 @@ export class StandingWatch {
   }
 
   async #settle(grant: Grant, fallOf: (grant: Grant) => Fall | undefined | Promise<Fall | undefined>): Promise<void> {
-    const { grants, log } = this.#options;
+    const { log } = this.#options;
     try {
       const fall = await fallOf(grant);
-      if (fall === undefined || fall.isUnsure) return;
-      await grants.revokeBySystem(grant, fall.reason);
-      log.warn({ grant: grant.id, subject: grant.principal.subject, rule: fall.rule, reason: fall.reason }, 'grant ended by the relay');
+      if (fall !== undefined && !fall.isUnsure) await this.#end(grant, fall);
     } catch (error) {
       log.error({ grant: grant.id, reason: messageOf(error) }, 'a grant that no longer stands could not be ended; it is tried with the next check');
+    }
+  }
+
+  async #end(grant: Grant, { rule, reason }: Fall): Promise<void> {
+    const { grants, log } = this.#options;
+    if (this.#ending.has(grant.id)) return;
+    this.#ending.add(grant.id);
+    try {
+      await grants.revokeBySystem(grant, reason);
+      log.warn({ grant: grant.id, subject: grant.principal.subject, rule, reason }, 'grant ended by the relay');
+    } finally {
+      this.#ending.delete(grant.id);
     }
   }
 }
