@@ -107,7 +107,7 @@ const relayEvents = [
   z.object({
     kind: z.literal('read'),
     by: Who,
-    what: z.enum(['replay', 'tail', 'search', 'decisions', 'export', 'bundle']),
+    what: z.enum(['replay', 'tail', 'search', 'decisions', 'export', 'bundle', 'inventory']),
     session: z.optional(z.string()),
     /** With what was sealed. */
     isOpened: z.boolean(),

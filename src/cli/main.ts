@@ -12,6 +12,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { evidenceCommand } from './commands/evidence.ts';
 import { execCommand } from './commands/exec.ts';
 import { grantsCommand } from './commands/grants.ts';
+import { inventoryCommand } from './commands/inventory.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { policyCommand } from './commands/policy.ts';
@@ -77,6 +78,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     grantsCommand,
     sessionsCommand,
     auditCommand,
+    inventoryCommand,
     evidenceCommand,
     policyCommand,
     doctorCommand,

@@ -1,5 +1,6 @@
 /** Permission and its use: a Grant is what one principal may do on one target until a moment; a Session is one use of it. */
 import type { Principal } from '../principal/principal.ts';
+import type { StatementKind } from '../sql/kind.ts';
 
 export type Grant = {
   readonly id: string;
@@ -38,6 +39,9 @@ export type SessionCounts = { readonly connections: number; readonly statements:
 
 export type SessionEnd = { readonly at: Date; readonly reason: string; readonly counts: SessionCounts };
 
+/** What the statements of a session did: their kinds, and the rows that they returned. */
+export type SessionUsage = { readonly kinds: readonly StatementKind[]; readonly rows: number };
+
 /** Where grants and sessions live. Every write is durable when its promise resolves. */
 export interface GrantStore {
   saveGrant(grant: Grant): Promise<void>;
@@ -48,8 +52,12 @@ export interface GrantStore {
   listGrants(filter: {
     readonly principal?: Pick<Principal, 'issuer' | 'subject'>;
     readonly idPrefix?: string;
+    /** Not revoked, and not over at this moment. */
+    readonly liveAt?: Date;
     readonly limit: number;
   }): Promise<Grant[]>;
+  /** Adds to what a session has done before. Once an id has ended it counts all the same. */
+  addUsage(session: string, usage: SessionUsage): Promise<void>;
   saveSession(session: Session): Promise<void>;
   /** By whole id. */
   loadSession(id: string): Promise<Session | undefined>;

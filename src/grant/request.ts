@@ -79,7 +79,8 @@ export type HeldStatement = {
 /** A standing permission out of an approved request: so many uses of exactly this text until a moment. */
 export type StatementApproval = {
   readonly request: string;
-  readonly principal: Pick<Principal, 'issuer' | 'subject'>;
+  /** With whom is behind the run that takes it: it may be another than the one that asked. */
+  readonly principal: Pick<Principal, 'issuer' | 'subject' | 'chain'>;
   readonly target: string;
   readonly role: string;
   readonly fingerprint: string;
@@ -91,7 +92,8 @@ export type StatementApproval = {
 
 /** What an approval of a statement is good for: this text and these parameters, by this person, under this role. */
 export type StatementKey = {
-  readonly principal: Pick<Principal, 'issuer' | 'subject'>;
+  /** With whom is behind the run that takes it: it may be another than the one that asked. */
+  readonly principal: Pick<Principal, 'issuer' | 'subject' | 'chain'>;
   readonly target: string;
   readonly role: string;
   readonly fingerprint: string;

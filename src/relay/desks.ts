@@ -11,11 +11,14 @@ import { SqlitePrincipalStore } from '../store/principals.ts';
 import { SqliteRequestStore } from '../store/requests.ts';
 import { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
+import { ScimDirectory, TokenDirectory } from './directories.ts';
 import { Grants } from './grants.ts';
 import type { SessionServices } from './live-session.ts';
 import { RequestReader } from './request-reader.ts';
 import { Requests } from './requests.ts';
 import { Sessions } from './sessions.ts';
+import { Standing } from './standing.ts';
+import { StandingWatch } from './standing-watch.ts';
 
 export type Desks = {
   readonly callers: Callers;
@@ -23,6 +26,10 @@ export type Desks = {
   readonly reader: RequestReader;
   readonly sessions: Sessions;
   readonly grants: Grants;
+  /** Looks at all live grants again, now and then and when it is told to. */
+  readonly watch: StandingWatch;
+  /** Where it is asked of people, beside what their tokens say. */
+  readonly scim: ScimDirectory | undefined;
   /** Ends all connections and all waits, with a reason. */
   stop(): Promise<void>;
 };
@@ -53,14 +60,21 @@ export async function openDesks(options: DesksOptions): Promise<Desks> {
     services: { ...services, policy, desk: requests },
     relayVersion,
   });
+  const scim = config.directory && new ScimDirectory(config.directory, log);
+  const standing = new Standing({ policy, directory: scim ?? new TokenDirectory(people, config.issuer.url) });
+  const grants = new Grants({ config, policy, stores, recorder, requests, sessions, standing });
+  const watch = new StandingWatch({ store: stores.grants, grants, standing, sessions, everySeconds: config.standing.everySeconds, log });
   return {
     callers: new Callers({ verifier, people, recorder, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
     requests,
     reader: new RequestReader({ store: stores.requests, recorder, policy }),
     sessions,
-    grants: new Grants({ config, policy, stores, recorder, requests, sessions }),
+    grants,
+    watch,
+    scim,
     stop: async () => {
       const stopping = new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' });
+      await watch.stop();
       await sessions.stop(stopping);
       requests.stop(stopping);
     },

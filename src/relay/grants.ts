@@ -17,6 +17,7 @@ import { createId } from './ids.ts';
 import { grantEvent, revokeEvent, who } from './request-events.ts';
 import type { Requests } from './requests.ts';
 import { revokedError, type Sessions } from './sessions.ts';
+import { fallen, type Standing } from './standing.ts';
 
 /** Grants that are looked through for those that the viewer may see. */
 const scannedMax = 1000;
@@ -28,7 +29,11 @@ export type GrantsOptions = {
   readonly recorder: Recorder;
   readonly requests: Requests;
   readonly sessions: Sessions;
+  readonly standing: Standing;
 };
+
+/** Who takes a grant back when it is nobody's decision but what the policy or the directory says. */
+const relayItself: Principal = { issuer: 'gate', subject: 'relay', kind: 'workload', name: 'gate', groups: [] };
 
 /** A grant, or the request that it waits for. */
 export type Given = { readonly grant: Grant } | { readonly request: AccessRequest };
@@ -53,7 +58,7 @@ export class Grants {
     const grant = newGrant(principal, { ...said(asked), id, target: asked.target, role: role.name, seconds: admitted.seconds, request: review?.id, isReadOnly: asked.readOnly });
     await this.#record([grantEvent(grant, this.#options.policy().digest)]);
     await this.#options.stores.grants.saveGrant(grant);
-    return { grant };
+    return this.#keep(grant);
   }
 
   /** Asks for a grant without taking it. Fails with `usage` where none needs to be asked for. */
@@ -79,6 +84,12 @@ export class Grants {
       });
     }
     return this.#revoke(grant, caller, reason);
+  }
+
+  /** Ends a grant and its sessions without anybody's asking. One that is over already stays as it is. */
+  async revokeBySystem(grant: Grant, reason: string): Promise<void> {
+    const current = (await this.#options.stores.grants.loadGrant(grant.id)) ?? grant;
+    if (stateOf(current, new Date()) === 'live') await this.#revoke(current, relayItself, reason);
   }
 
   /** What a vote on a review comes to: one that was turned down ends its grant. */
@@ -140,18 +151,32 @@ export class Grants {
     return { request: request.id, kind: request.kind, state: request.state, by };
   }
 
-  /** A refusal is an entry, too; one that cannot be written is a refusal all the same. */
-  async #admitOnRecord(principal: Principal, asked: GrantRequest): Promise<Admitted> {
-    try {
+  #admitOnRecord(principal: Principal, asked: GrantRequest): Promise<Admitted> {
+    return this.#onRecord(principal, asked, async () => {
+      await this.#options.standing.check(principal);
       return this.#admit(principal, asked);
+    });
+  }
+
+  /** A refusal is an entry, too; one that cannot be written is a refusal all the same. */
+  async #onRecord<T>(principal: Principal, { target, role }: GrantRequest, admission: () => Promise<T>): Promise<T> {
+    try {
+      return await admission();
     } catch (error) {
       if (error instanceof GateError && (error.code === 'denied' || error.code === 'target-unknown')) {
-        const { target, role } = asked;
         const rule = error.rule ?? error.code;
         await this.#record([{ kind: 'grant.deny', who: who(principal), target, ...(role !== undefined && { role }), rule, reason: error.message }]).catch(() => undefined);
       }
       throw error;
     }
+  }
+
+  /** A policy that came into force meanwhile has looked at the grants that were there; this one it could not know of. */
+  async #keep(grant: Grant): Promise<Given> {
+    const fall = this.#options.standing.byPolicy(grant.principal);
+    if (fall === undefined) return { grant };
+    await this.revokeBySystem(grant, fall.reason);
+    throw fallen(fall);
   }
 
   #admit(principal: Principal, asked: GrantRequest): Admitted {
@@ -199,13 +224,14 @@ export class Grants {
       throw new GateError('denied', `request ${id} is for ${target} as ${role}`, { rule: 'request/target', requestId: id });
     }
     if (request.state === 'pending') return { request };
+    await this.#onRecord(principal, { ...asked, role }, () => this.#options.standing.check(principal));
     const grant = await requests.collect(id, (approved) => {
       const { reason, ticket, durationSeconds } = approved;
       const admitted = this.#admit(principal, { target, role, reason, ticket, durationSeconds });
       const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id, isReadOnly: asked.readOnly });
       return { grant: made, rule: admitted.role.approval ?? approved.approval, events: [grantEvent(made, policy().digest)] };
     });
-    return { grant };
+    return this.#keep(grant);
   }
 
   async #revoke(grant: Grant, by: Principal, reason: string | undefined): Promise<Grant> {

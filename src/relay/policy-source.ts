@@ -24,6 +24,7 @@ export class PolicySource {
   #policy: Policy;
   #error: string | undefined;
   #reloading: Promise<void> = Promise.resolve();
+  readonly #listeners = new Set<() => void>();
   readonly #onFileChange = () => void this.reload();
 
   private constructor(options: PolicySourceOptions) {
@@ -55,7 +56,13 @@ export class PolicySource {
     return this.#reloading;
   }
 
+  /** Called once another policy is in force. */
+  onChange(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
   close(): void {
+    this.#listeners.clear();
     unwatchFile(this.#options.file, this.#onFileChange);
   }
 
@@ -68,6 +75,7 @@ export class PolicySource {
         await recorder.record(decisionsChain, [{ kind: 'policy', policy: policy.digest }]);
         this.#policy = policy;
         log.info({ policy: policy.digest }, 'policy in force');
+        for (const listener of this.#listeners) listener();
       }
       this.#error = undefined;
     } catch (error) {

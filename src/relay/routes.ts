@@ -16,11 +16,14 @@ import type { PolicySource } from './policy-source.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
+import type { Database } from '../store/database.ts';
 import type { Log } from '../store/log.ts';
 import { addAuditRoutes } from './audit-routes.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
+import type { ScimDirectory } from './directories.ts';
 import { errorBody } from './exchange.ts';
+import { addInventoryRoute } from './inventory-route.ts';
 import { addDoctorRoute } from './doctor-route.ts';
 import { addExplainRoute, type ExplainRouteOptions } from './explain-route.ts';
 import type { Grants } from './grants.ts';
@@ -44,6 +47,8 @@ export type RoutesOptions = {
   readonly reader: RequestReader;
   readonly grants: Grants;
   readonly recorder: Log;
+  readonly database: Database;
+  readonly scim?: Pick<ScimDirectory, 'problem'> | undefined;
   readonly witnesses?: Pick<WitnessClient, 'problems'>;
   readonly log: RelayLog;
   readonly version: string;
@@ -64,9 +69,10 @@ export function createRoutes(options: RoutesOptions): Hono {
       record: recorder.isAvailable,
       checkpoints: recorder.publisher.problem === undefined,
       serving: !options.isStopping(),
+      ...(options.scim && { directory: options.scim.problem === undefined }),
       ...(config.record.witnesses.length > 0 && { witnesses: options.witnesses?.problems.size === 0 }),
     };
-    // The policy before a bad one stays in force, and a checkpoint or a cosignature may be late: the relay serves.
+    // The policy before a bad one stays in force, and a checkpoint, a cosignature or a directory may be late: the relay serves.
     const isReady = Object.entries(checks).every(([name, isGood]) => isGood || mayBeLate.has(name));
     return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
@@ -86,6 +92,7 @@ export function createRoutes(options: RoutesOptions): Hono {
   addDoctorRoute(app, options);
   addRequestRoutes(app, options);
   addAuditRoutes(app, options);
+  addInventoryRoute(app, options);
 
   app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));
   app.onError((error, context) => {
@@ -97,7 +104,7 @@ export function createRoutes(options: RoutesOptions): Hono {
 }
 
 /** Checks that may fail for a while without anybody being worse served; nobody should have to find them out by chance. */
-const mayBeLate: ReadonlySet<string> = new Set(['policy', 'checkpoints', 'witnesses']);
+const mayBeLate: ReadonlySet<string> = new Set(['policy', 'checkpoints', 'witnesses', 'directory']);
 
 function sendError(context: Context, error: GateError): Response {
   return context.json(errorBody(error), error.httpStatus as 400);

@@ -158,6 +158,7 @@ export class Sessions {
     this.#walls.clear(id);
     await live.end(error);
     await live.journal.note({ kind: 'session.close', reason: error.message });
+    await this.#storeUsage(live);
     await this.#storeEnd(id, { at: new Date(), reason: error.message });
   }
 
@@ -228,7 +229,22 @@ export class Sessions {
     for (const timer of this.#retries.values()) clearTimeout(timer);
     this.#retries.clear();
     await Promise.all([...this.#live.values()].map((live) => live.endConnections(error)));
+    await this.storeUsage();
     this.#stopping.abort(error);
+  }
+
+  /** Keeps what open sessions have done since it was kept last: what is not on disk yet, a crash takes along. */
+  async storeUsage(): Promise<void> {
+    for (const live of this.#live.values()) await this.#storeUsage(live);
+  }
+
+  async #storeUsage({ id, journal: { usage } }: LiveSession): Promise<void> {
+    const taken = usage.take();
+    if (taken === undefined) return;
+    await this.#options.store.addUsage(id, taken).catch((error: unknown) => {
+      usage.putBack(taken);
+      this.#options.services.log.error({ err: error, session: id }, 'what the session did could not be stored for the inventory');
+    });
   }
 
   /** Aborted, with the error for whoever still reads, once no connection is left. */
@@ -299,7 +315,9 @@ export class Sessions {
     const target = config.targets.get(session.grant.target);
     if (target === undefined) throw new GateError('target-unknown', `the target "${session.grant.target}" is not configured`);
     const journal = new Journal(session.id, recorder, recorder.lastNumbers(session.id), target.durability);
-    return new LiveSession(session, target, journal, services, waitSeconds);
+    const live = new LiveSession(session, target, journal, services, waitSeconds);
+    journal.usage.onNewKind = () => void this.#storeUsage(live);
+    return live;
   }
 
   #admitLive(session: Session, live: LiveSession): void {

@@ -201,7 +201,7 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const policy = () => policies.current;
   const desks = await openDesks({ config, policy, database, columns: new ColumnSeal(Buffer.alloc(32)), recorder, verifier, notifier, services, relayVersion: '0' });
   const shared = { ...desks, services, config, log, isStopping };
-  const server = await startServer({ ...shared, app: createRoutes({ ...shared, verifier, policies, recorder, version: '0' }) });
+  const server = await startServer({ ...shared, app: createRoutes({ ...shared, database, verifier, policies, recorder, version: '0' }) });
   return {
     port: server.port,
     [Symbol.asyncDispose]: async () => {
