@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { runSql, type SqlHandlers, type SqlRow } from '../../src/client/sql-session.ts';
+import { runSql } from '../../src/client/sql-session.ts';
+import type { SqlHandlers, SqlRow } from '../../src/client/sql-text.ts';
 import { GateError } from '../../src/errors/errors.ts';
 import {
   authenticationOk,
@@ -84,7 +85,7 @@ const session = {
   password: 'secret',
 };
 
-type Run = { readonly seen: string[]; readonly result: Promise<number> };
+type Run = { readonly seen: string[]; readonly result: Promise<readonly number[]> };
 
 function run(relay: string, more: { sql?: string; password?: string; signal?: AbortSignal; handlers?: Partial<SqlHandlers> } = {}): Run {
   const seen: string[] = [];
@@ -102,7 +103,7 @@ function run(relay: string, more: { sql?: string; password?: string; signal?: Ab
     ...more.handlers,
   };
   const { sql = 'select 1', password = 'secret', signal = new AbortController().signal } = more;
-  const result = runSql({ relay, session: { ...session, password }, accessToken: async () => 'token', sql, handlers, signal });
+  const result = runSql({ relay, session: { ...session, password }, accessToken: async () => 'token', texts: [{ sql }], handlers, signal });
   // Some tests look at what was seen first.
   result.catch(() => undefined);
   return { seen, result };
@@ -131,7 +132,7 @@ describe('what comes back', () => {
       peer.send(fields('a', 'ü'), row('1', null), row('', '日本'), done('SELECT 2'), encodeMessage('I'), done('UPDATE 0'), ready);
     const { relay } = await serve({ answer, pieceLength });
     const { seen, result } = run(relay);
-    expect(await result).toBe(2);
+    expect(await result).toEqual([2]);
     expect(seen.join(' ')).toBe('fields a:25,ü:25 row ["1",null] row ["","日本"] done SELECT 2 done UPDATE 0');
   });
 
