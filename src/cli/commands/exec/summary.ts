@@ -5,10 +5,10 @@ import type { RunRecord, TextRecord } from './run-record.ts';
 
 /** GitHub takes a MiB for all commands of a step. */
 export const summaryBytesMax = 1024 * 1024;
-const sqlLengthMax = 8000;
+const sqlLengthMax = 4000;
 const textsMax = 50;
-const resultsMax = 100;
-const valueLengthMax = 2000;
+const resultsMax = 20;
+const valueLengthMax = 1000;
 
 export type Summary = {
   readonly target: string;
@@ -63,7 +63,8 @@ function textLines({ name, sql, parameters, state, milliseconds, results }: Text
   const number = count === 1 ? '' : ` ${index + 1}`;
   const withParameters = parameters === 0 ? '' : `, ${parameters} ${parameters === 1 ? 'parameter' : 'parameters'} (values not shown)`;
   const took = milliseconds === undefined ? '' : `, ${milliseconds} ms`;
-  const shown = sql.length > sqlLengthMax ? `${sql.slice(0, sqlLengthMax)}\n… (${sql.length - sqlLengthMax} more characters)` : sql;
+  const whole = showHidden(sql);
+  const shown = whole.length > sqlLengthMax ? `${whole.slice(0, sqlLengthMax)}\n… (${whole.length - sqlLengthMax} more characters)` : whole;
   return [
     `**SQL${number}** (${plain(name)}${withParameters}): ${state}${took}`,
     '',
@@ -84,7 +85,7 @@ function rowsOf(tag: string | undefined, rows: number | undefined): string {
 function fenced(text: string): string {
   const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
   const fence = '`'.repeat(longest + 1);
-  return `${fence}sql\n${showHidden(text)}\n${fence}`;
+  return `${fence}sql\n${text}\n${fence}`;
 }
 
 /** On one line, and nothing in it is Markdown or HTML. */
