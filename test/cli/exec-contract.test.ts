@@ -153,6 +153,12 @@ describe('limits', () => {
     await clear();
   });
 
+  test('--max-rows and parameters leave masks on', async () => {
+    const sql = 'select name, card_number from customers where id < $1 order by id';
+    const { code, stdout } = await exec('--sql', sql, '--param', 'int:10', '--max-rows', '1', '--output', 'ndjson');
+    expect([code, JSON.parse(stdout)]).toEqual([0, { name: expect.any(String), card_number: expect.stringMatching(/^\*+\d{4}$/) }]);
+  });
+
   test('--max-rows and COPY: neither out of it nor into it, and nothing hangs', async () => {
     const out = await exec('--sql', 'copy notes to stdout', '--max-rows', '2');
     expect([out.code, out.stdout, out.stderr.includes('Put a LIMIT into it')]).toEqual([3, '', true]);
@@ -161,11 +167,11 @@ describe('limits', () => {
 
   test('--timeout cancels on the server, undoes the text, and says what is known', async () => {
     const sql = 'insert into notes select 6 from pg_sleep(601)';
-    const { code, stderr } = await exec('--sql', 'insert into notes values (5)', '--sql', sql, '--timeout', '1s', '--json');
+    const { code, stderr } = await exec('--sql', 'insert into notes values (5)', '--sql', sql, '--timeout', '2s', '--json');
     expect([code, await ids()]).toEqual([9, [5]]);
     expect(events(stderr)).toEqual([
       { event: 'stopped', text: 2, texts: 2, fate: 'undone', singleTransaction: false, completed: 1, notRun: 0 },
-      { error: { code: 'statement-timeout', message: 'the SQL took longer than --timeout (1 s); it was cancelled, and what it had not committed itself is undone' } },
+      { error: { code: 'statement-timeout', message: 'the SQL took longer than --timeout (2 s); it was cancelled, and what it had not committed itself is undone' } },
     ]);
     expect((await admin.query(`select 1 from pg_stat_activity where state = 'active' and query = $1`, [sql])).rowCount).toBe(0);
     await clear();
@@ -192,7 +198,7 @@ describe('held statements', () => {
   const wait = (id: string, ...words: string[]) => stage.run('engineer', ['requests', 'wait', id, ...words]);
   const requestOf = ({ code, stderr }: Ended) => {
     expect(code).toBe(8);
-    return String((events(stderr).at(-1) as { error: { requestId: string } }).error.requestId);
+    return (events(stderr).at(-1) as { error: { requestId: string } }).error.requestId;
   };
 
   test('exit with 8 and their request; once approved, exactly the same runs, once', async () => {
@@ -212,14 +218,14 @@ describe('held statements', () => {
   });
 
   test('with --wait go on in place, told as events', async () => {
-    const child = stage.start('engineer', ['exec', 'prod-db', '--reason', 'testing', '--sql', "update notes set body = 'w'", '--wait', '5m', '--timeout', '1s', '--json']);
+    const child = stage.start('engineer', ['exec', 'prod-db', '--reason', 'testing', '--sql', "update notes set body = 'w'", '--wait', '5m', '--timeout', '2s', '--json']);
     const end = ended(child);
     let seen = '';
     child.stderr.on('data', (chunk: Buffer) => (seen += chunk.toString()));
     await eventually('it is held', () => seen.includes('\n'));
     const [{ requestId }] = events(seen) as [{ requestId: string }];
     // Longer than the time limit, which the wait does not count towards.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await new Promise((resolve) => setTimeout(resolve, 2300));
     await approve(requestId);
     const { code, stderr } = await end;
     expect([code, events(stderr)]).toEqual([0, [

@@ -7,7 +7,8 @@ import { failureSentence, formatSummary, summaryBytesMax, type Summary } from '.
 /** Never fails: what ran has run, whatever becomes of its summary. */
 export async function reportToActions(io: Io, summary: Summary): Promise<void> {
   const { target, exitCode, failure } = summary;
-  if (failure !== undefined) {
+  // Where the reader of stdout has gone, there is nothing to say (gate … | head).
+  if (failure !== undefined && exitCode !== 141) {
     const isPending = exitCode === 8;
     io.annotate(isPending ? 'warning' : 'error', `gate exec ${target}: ${isPending ? 'approval pending' : 'failed'}`, failureSentence(failure));
   }

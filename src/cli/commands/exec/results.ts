@@ -23,10 +23,10 @@ export async function createResultWriter(format: ResultFormat, io: Io): Promise<
 
 export function createHandlers(writer: ResultWriter, format: ResultFormat, io: Io, record: RunRecord): SqlHandlers {
   let rowsWritten: number | undefined;
-  let text = 0;
+  let number = 0;
   return {
     begin(index) {
-      text = index + 1;
+      number = index + 1;
       record.begin(index);
     },
     stopped: (index, fate) => record.stop(index, fate),
@@ -51,7 +51,7 @@ export function createHandlers(writer: ResultWriter, format: ResultFormat, io: I
       await writer.cut(rowsMax);
       record.addResult({ tag: undefined, rows: rowsWritten });
       rowsWritten = undefined;
-      if (io.json) io.event({ event: 'rows-cut', text, rows: rowsMax });
+      if (io.json) io.event({ event: 'rows-cut', text: number, rows: rowsMax });
       else io.warn(`the first ${rowsMax === 1 ? 'row' : `${rowsMax} rows`} only, as --max-rows asks; there are more, which were not read`);
     },
     ...(io.json && { held: (news) => io.event(news), released: (requestId) => io.event({ event: 'released', requestId }) }),

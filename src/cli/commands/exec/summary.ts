@@ -1,6 +1,7 @@
 /** The summary of an exec for a job of GitHub Actions, in its Markdown: who, where, why, and what became of each text. */
 import { showHidden, showOnOneLine } from '../../../audit/visible-text.ts';
 import { GateError } from '../../../errors/errors.ts';
+import { ExitCode } from '../../exit-code.ts';
 import type { RunRecord, TextRecord } from './run-record.ts';
 
 /** GitHub takes a MiB for all commands of a step. */
@@ -44,14 +45,15 @@ export function formatSummary(summary: Summary): string {
 
 /** One line about the failure for a remark beside the log. */
 export function failureSentence(failure: unknown): string {
-  if (!(failure instanceof GateError)) return 'it ended with a failure';
+  if (failure instanceof ExitCode) return 'it was ended by a signal';
+  if (!(failure instanceof GateError)) return 'it failed; the log of this step says why';
   if (failure.code === 'sql-error') return `the database answered with SQLSTATE ${failure.sqlstate}; its message is in the log of this step`;
   const { message, rule, requestId } = failure;
   return [message, rule && `rule: ${rule}`, requestId && `request: ${requestId}`].filter(Boolean).join('; ');
 }
 
 function failureLines(failure: unknown): string[] {
-  if (!(failure instanceof GateError)) return ['**It ended with a failure; see the log.**'];
+  if (!(failure instanceof GateError)) return [`**${failureSentence(failure)}**`];
   const { code, rule, requestId, hint } = failure;
   const isSql = code === 'sql-error';
   const items = [rule && `- rule: ${plain(rule)}`, requestId && `- request: ${plain(requestId)}`, !isSql && hint && `- ${plain(hint)}`];
