@@ -284,6 +284,19 @@ describe('what is known of the outcome', () => {
     expect(seen).toEqual(['done SELECT 1', `stopped 0 ${fate}`]);
   });
 
+  test('an interrupt that came too late for the last text still keeps the transaction from being committed', async () => {
+    const controller = new AbortController();
+    const sent: string[] = [];
+    const answer: Answer = (peer, sql) => {
+      sent.push(sql);
+      if (sql === 'select 1') controller.abort('SIGINT');
+      peer.send(done(sql === 'BEGIN' ? 'BEGIN' : 'SELECT 1'), encodeReadyForQuery('T'));
+    };
+    const { result } = run((await serve({ answer })).relay, { signal: controller.signal, options: { isSingleTransaction: true } });
+    expect(await failureOf(result)).toMatchObject({ code: 'session-ended', message: 'interrupted; the transaction is rolled back' });
+    expect(sent).toEqual(['BEGIN', 'select 1']);
+  });
+
   test('a break in a text: not known by itself, undone in a transaction that is not committed', async () => {
     const { relay } = await serve({ answer: (peer, sql) => (sql === 'BEGIN' ? peer.send(done('BEGIN'), encodeReadyForQuery('T')) : peer.cut()) });
     const [alone, inside] = [run(relay), run(relay, { options: { isSingleTransaction: true } })];
