@@ -1,12 +1,15 @@
 /** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
 import type { ChalkInstance } from 'chalk';
 import { ExitCode } from './exit-code.ts';
+import { disarm, disarmJson, formatAnnotation, type AnnotationLevel } from './workflow-command.ts';
 
 /** What the commands need of the outside; tests build it from two strings' worth of streams. */
 export type Io = {
   readonly json: boolean;
   /** stdin and stderr are terminals and `--json` is off: questions may be asked. */
   readonly isInteractive: boolean;
+  /** In a step of GitHub Actions, whose runner reads commands out of all output. None is left in what goes to stderr. */
+  readonly isActions: boolean;
   /** The width of stdout where it is a terminal; undefined for a file or a pipe. */
   readonly outputColumns: number | undefined;
   /** Data. Resolves when the stream has taken it, so that long outputs stay in bounded memory. */
@@ -22,17 +25,24 @@ export type Io = {
   withSpinner<T>(text: string, work: (change: (text: string) => void) => Promise<T>): Promise<T>;
   /** An event of `--json` on its own line of stderr, where stdout belongs to data. Silent else. */
   event(value: Readonly<Record<string, unknown>>): void;
+  /** A remark beside the log of a step of GitHub Actions. Silent elsewhere, and under `--json`. */
+  annotate(level: AnnotationLevel, title: string, message: string): void;
+  /** Text for stderr as it is, but for the commands in it. */
+  writeError(text: string): void;
   colors(): Promise<ChalkInstance>;
 };
 
 export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream };
 
-export function createIo(streams: IoStreams, options: { json: boolean }): Io {
+export function createIo(streams: IoStreams, options: { json: boolean; isActions?: boolean }): Io {
   const { stdin, stdout, stderr } = streams;
+  const { isActions = false } = options;
   const isInteractive = !options.json && stdin.isTTY && stderr.isTTY;
+  const toError = (text: string) => void stderr.write(isActions ? (options.json ? disarmJson(text) : disarm(text)) : text);
   return {
     json: options.json,
     isInteractive,
+    isActions,
     outputColumns: stdout.isTTY ? stdout.columns : undefined,
     write: (text) =>
       new Promise((resolve, reject) => {
@@ -42,14 +52,18 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
       return this.write(`${JSON.stringify(value)}\n`);
     },
     say(line) {
-      if (!options.json) stderr.write(`${line}\n`);
+      if (!options.json) toError(`${line}\n`);
     },
     warn(line) {
-      stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
+      toError(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
     },
     event(value) {
-      if (options.json) stderr.write(`${JSON.stringify(value)}\n`);
+      if (options.json) toError(`${JSON.stringify(value)}\n`);
     },
+    annotate(level, title, message) {
+      if (isActions && !options.json) stderr.write(`${formatAnnotation(level, title, message)}\n`);
+    },
+    writeError: toError,
     async ask(question) {
       const { createInterface } = await import('node:readline/promises');
       const terminal = createInterface({ input: stdin, output: stderr });

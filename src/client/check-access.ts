@@ -109,7 +109,7 @@ async function checkRoundTrip(facts: Facts, target: string, options: DoctorOptio
       relay: client.url,
       session,
       accessToken: () => client.accessToken(),
-      sql: 'select 1',
+      texts: [{ sql: 'select 1' }],
       signal,
       handlers: {
         fields: () => Promise.resolve(),
