@@ -14,6 +14,7 @@ import { execCommand } from './commands/exec.ts';
 import { grantsCommand } from './commands/grants.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { mcpCommand } from './commands/mcp.ts';
 import { policyCommand } from './commands/policy.ts';
 import { requestsCommand } from './commands/requests.ts';
 import { sessionsCommand } from './commands/sessions.ts';
@@ -71,6 +72,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     targetsCommand,
     connectCommand,
     execCommand,
+    mcpCommand,
     requestsCommand,
     approveCommand,
     denyCommand,

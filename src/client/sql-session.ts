@@ -34,6 +34,8 @@ export type SqlHandlers = {
   readonly copyData: (pieces: readonly Buffer[]) => Promise<void>;
   /** A statement is done; the tag is PostgreSQL's, as in `INSERT 0 1`. */
   readonly complete: (tag: string) => Promise<void>;
+  /** Of a single statement there are more rows than were to be fetched; called in place of `complete`. */
+  readonly suspended?: () => Promise<void>;
   /** The statement waits for approval; called again and again while it does. A notice says the same. */
   readonly held?: (news: TunnelNews) => void;
   /** A notice as psql prints it. */
@@ -45,6 +47,10 @@ export type SqlRequest = {
   readonly relay: string;
   readonly session: OpenSession;
   readonly accessToken: () => Promise<string>;
+  /** As in RelayRequest. */
+  readonly agent?: string;
+  /** One statement, with its parameters as text, of which at most so many rows are fetched. */
+  readonly single?: { readonly parameters: readonly (string | null)[]; readonly rowsMax: number };
   /** One or more statements; PostgreSQL runs them as one transaction unless they say otherwise. */
   readonly sql: string;
   readonly handlers: SqlHandlers;
@@ -83,8 +89,8 @@ export async function runSql(request: SqlRequest): Promise<number> {
   }
 }
 
-async function openConnection({ relay, session, accessToken, handlers }: SqlRequest): Promise<SqlConnection> {
-  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken() }, handlers.held);
+async function openConnection({ relay, session, accessToken, agent, handlers }: SqlRequest): Promise<SqlConnection> {
+  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken(), ...(agent !== undefined && { agent }) }, handlers.held);
 }
 
 /** A cancel request travels on a connection of its own, which the server closes without an answer. */
@@ -96,11 +102,22 @@ async function cancel(request: SqlRequest, key: CancelKey): Promise<void> {
 
 async function runQuery(connection: SqlConnection, request: SqlRequest): Promise<QueryRun> {
   const run = new QueryRun(connection, request);
-  connection.write(serialize.query(request.sql));
+  connection.write(request.single === undefined ? serialize.query(request.sql) : singleStatement(request.sql, request.single));
   while (!run.isReady) {
     for (const batch of batchesOf(await connection.read())) await run.take(batch);
   }
   return run;
+}
+
+function singleStatement(sql: string, { parameters, rowsMax }: NonNullable<SqlRequest['single']>): Buffer {
+  const values = [...parameters];
+  return Buffer.concat([
+    serialize.parse({ text: sql }),
+    serialize.bind({ values }),
+    serialize.describe({ type: 'P' }),
+    serialize.execute({ rows: rowsMax }),
+    serialize.sync(),
+  ]);
 }
 
 /** Rows and copy data that arrived side by side are handed on together. */
@@ -153,6 +170,9 @@ class QueryRun {
       case 'commandComplete':
         this.#statements++;
         return this.#handOn(() => handlers.complete((message as CommandCompleteMessage).text));
+      case 'portalSuspended':
+        this.#statements++;
+        return this.#handOn(async () => handlers.suspended?.());
       case 'notice':
         if (handlers.held !== undefined && (message as NoticeMessage).routine === 'approval-pending') return;
         return handlers.notice(formatNotice(message as NoticeMessage));
@@ -164,6 +184,9 @@ class QueryRun {
       case 'readyForQuery':
         this.#status = (message as ReadyForQueryMessage).status;
         return;
+      case 'parseComplete':
+      case 'bindComplete':
+      case 'noData':
       case 'copyDone':
       case 'emptyQuery':
       case 'parameterStatus':
