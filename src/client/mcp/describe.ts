@@ -3,7 +3,7 @@ import type { SqlRow } from '../sql-session.ts';
 
 /** Relations in one answer. */
 export const relationsMax = 40;
-const columnsMax = 2000;
+const columnsMax = 1999;
 const commentLengthMax = 300;
 
 /** $1: a schema or NULL, $2: a relation's name or NULL. One row for each column, with what is said of the relation in each. */

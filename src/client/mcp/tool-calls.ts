@@ -22,7 +22,7 @@ export type ToolboxOptions = {
 };
 
 /** Rows that the catalog may give for a description. */
-const describedRowsMax = 2001;
+const describedRowsMax = 2000;
 /** Ends of a session that are not the model's business: it is opened again. */
 const endedCodes: ReadonlySet<string> = new Set(['grant-expired', 'session-ended', 'masks-changed', 'tunnel-password']);
 
@@ -144,6 +144,7 @@ class ToolCalls {
 
   async #runIn(session: Awaited<ReturnType<Access['session']>>, { sql, parameters, most, isUncut = false }: Statement, signal: AbortSignal): Promise<Ran> {
     const { relay, agent } = this.#options;
+    // One row more than is shown tells whether there are more.
     const taker = new ResultTaker(most);
     const rows: (readonly (string | null)[])[] = [];
     const notices: string[] = [];
@@ -157,7 +158,7 @@ class ToolCalls {
       suspended: async () => taker.cutAt('rows'),
       notice: (text: string) => void (notices.length < noticesMax && notices.push(text.slice(0, noticeLengthMax))),
     };
-    await runSql({ relay: relay.url, agent, session, accessToken: () => relay.accessToken(), sql, single: { parameters, rowsMax: most }, handlers, signal });
+    await runSql({ relay: relay.url, agent, session, accessToken: () => relay.accessToken(), sql, single: { parameters, rowsMax: most + 1 }, handlers, signal });
     return { taker, rows, tag, notices };
   }
 }
