@@ -171,6 +171,7 @@ class QueryRun {
         this.#statements++;
         return this.#handOn(() => handlers.complete((message as CommandCompleteMessage).text));
       case 'portalSuspended':
+        if (this.#request.single === undefined) throw unexpected(message);
         this.#statements++;
         return this.#handOn(async () => handlers.suspended?.());
       case 'notice':
@@ -187,6 +188,8 @@ class QueryRun {
       case 'parseComplete':
       case 'bindComplete':
       case 'noData':
+        if (this.#request.single === undefined) throw unexpected(message);
+        return;
       case 'copyDone':
       case 'emptyQuery':
       case 'parameterStatus':

@@ -235,6 +235,14 @@ describe('with the client of the SDK', () => {
     expect((await count()).data.rows).toEqual([['1']]);
   });
 
+  test('calls of several reasons run side by side, in sessions of their own', async () => {
+    const results = await Promise.all(Array.from({ length: 7 }, (_, turn) => reader.call('query', { sql: `select ${turn} from pg_sleep(0.3)`, reason: `side ${turn}` })));
+    expect(results.map(({ data }) => data.rows?.[0]?.[0])).toEqual(['0', '1', '2', '3', '4', '5', '6']);
+    await reader.call('query', { sql: 'select 1', reason: 'side 7' });
+    expect((await engineer.sessions()).filter(({ reason: why, state }) => why?.startsWith('side') === true && state === 'open').length).toBeLessThanOrEqual(6);
+    expect((await Promise.all(Array.from({ length: 9 }, () => reader.call('query', { sql: 'select pg_sleep(0.5)' }).catch((error: unknown) => String(error))))).filter((result) => typeof result === 'string')).toEqual([expect.stringContaining('8 calls')]);
+  });
+
   test('the record says which agent did it for whom, and stderr stays empty', async () => {
     const sessions = await engineer.sessions();
     const [entry] = await fixture.entries(sessions.find(({ reason: why }) => why === 'answering a question')?.id as string);

@@ -18,7 +18,10 @@ export type AccessDefaults = {
 
 export type Wish = { readonly target: string; readonly role?: string; readonly reason?: string };
 
-type Opened = { readonly session: TimedSession; readonly reason: string | undefined; readonly isApproved: boolean };
+type Opened = { readonly session: TimedSession; uses: number };
+
+/** Sessions that are kept; of those that nothing runs in, the oldest makes room. */
+const sessionsMax = 6;
 
 export class Access {
   readonly #relay: RelayClient;
@@ -42,36 +45,56 @@ export class Access {
   }
 
   /**
-   * One session for each target and role; another reason means another grant, so that the record says why. Fails with
-   * `approval-pending`, naming the request, and with whatever the relay refuses.
+   * Works in a session that is open, or opened for it: one for each target, role and reason, so that the record says why;
+   * where people approved the role, one for all reasons. Fails with `approval-pending`, naming the request, and with
+   * whatever the relay refuses.
    */
-  async session(wish: Wish): Promise<TimedSession> {
-    const key = this.#keyOf(wish);
-    const reason = this.#reasonOf(wish);
-    const opened = await this.#opened.get(key)?.catch(() => undefined);
-    if (opened !== undefined) {
-      const isLive = opened.session.deadline.getTime() - Date.now() > marginMs;
-      if (isLive && (opened.isApproved || opened.reason === reason)) return opened.session;
-      await this.forget(wish);
+  async use<T>(wish: Wish, work: (session: TimedSession) => Promise<T>): Promise<T> {
+    const opened = await this.#take(wish);
+    try {
+      return await work(opened.session);
+    } finally {
+      opened.uses--;
     }
-    const opening = this.#opened.get(key) ?? this.#open(key, wish, reason);
+  }
+
+  async #take(wish: Wish): Promise<Opened> {
+    for (const key of [this.#keyOf(wish), this.#keyOf(wish, this.#reasonOf(wish) ?? '')]) {
+      const known = this.#opened.get(key);
+      const opened = await known?.catch(() => undefined);
+      // It may have made room for another meanwhile.
+      if (opened === undefined || this.#opened.get(key) !== known) continue;
+      if (opened.session.deadline.getTime() - Date.now() > marginMs) return taken(opened);
+      await this.#drop(key);
+    }
+    await this.#makeRoom();
+    const key = this.#keyOf(wish, ...(this.#requests.has(this.#keyOf(wish)) ? [] : [this.#reasonOf(wish) ?? '']));
+    const opening = this.#opened.get(key) ?? this.#open(wish);
     this.#opened.set(key, opening);
     try {
-      return (await opening).session;
+      return taken(await opening);
     } catch (error) {
       if (this.#opened.get(key) === opening) this.#opened.delete(key);
       throw error;
     }
   }
 
-  async #open(key: string, wish: Wish, reason: string | undefined): Promise<Opened> {
+  async #makeRoom(): Promise<void> {
+    for (const [key, opening] of this.#opened) {
+      if (this.#opened.size < sessionsMax) return;
+      if ((await opening.catch(() => undefined))?.uses === 0) await this.#drop(key);
+    }
+  }
+
+  async #open(wish: Wish): Promise<Opened> {
+    const key = this.#keyOf(wish);
     const request = this.#requests.get(key);
     try {
       // Held statements are not waited for: the model is told, and comes back.
-      const session = await openSession(this.#relay, 'exec', { ...this.#asked(wish, reason), ...(request !== undefined && { request }) }, 0);
+      const session = await openSession(this.#relay, 'exec', { ...this.#asked(wish), ...(request !== undefined && { request }) }, 0);
       this.#requests.delete(key);
       this.#ends.add(session.id);
-      return { session, reason, isApproved: request !== undefined };
+      return { session, uses: 0 };
     } catch (error) {
       if (error instanceof GateError && error.code === 'approval-pending' && error.requestId !== undefined) this.#requests.set(key, error.requestId);
       else if (!(error instanceof GateError) || !mayComeBack.has(error.code)) this.#requests.delete(key);
@@ -87,14 +110,19 @@ export class Access {
       const { state } = await this.#relay.request(known);
       if (state === 'pending' || state === 'approved') return known;
     }
-    const { id } = await this.#relay.createRequest(this.#asked(wish, this.#reasonOf(wish)));
+    const { id } = await this.#relay.createRequest(this.#asked(wish));
     this.#requests.set(key, id);
     return id;
   }
 
-  /** The session of a wish is over, or not to be used any more. */
-  async forget(wish: Wish): Promise<void> {
-    const key = this.#keyOf(wish);
+  /** This session is over: the next call opens another. */
+  async forget(session: TimedSession): Promise<void> {
+    for (const [key, opening] of this.#opened) {
+      if ((await opening.catch(() => undefined))?.session.id === session.id) await this.#drop(key);
+    }
+  }
+
+  async #drop(key: string): Promise<void> {
     const opened = this.#opened.get(key);
     this.#opened.delete(key);
     const id = (await opened?.catch(() => undefined))?.session.id;
@@ -111,8 +139,9 @@ export class Access {
     await this.#relay.endSession(id, 3000).catch(() => undefined);
   }
 
-  #asked(wish: Wish, reason: string | undefined): GrantRequest {
+  #asked(wish: Wish): GrantRequest {
     const { target } = wish;
+    const reason = this.#reasonOf(wish);
     const { ticket, durationSeconds, isReadOnly } = this.#defaults;
     const role = this.role(wish);
     return {
@@ -129,9 +158,14 @@ export class Access {
     return reason?.trim() || this.#defaults.reason;
   }
 
-  #keyOf(wish: Wish): string {
-    return JSON.stringify([wish.target, this.role(wish) ?? null]);
+  #keyOf(wish: Wish, ...reason: string[]): string {
+    return JSON.stringify([wish.target, this.role(wish) ?? null, ...reason]);
   }
+}
+
+function taken(opened: Opened): Opened {
+  opened.uses++;
+  return opened;
 }
 
 const mayComeBack: ReadonlySet<string> = new Set(['relay-unreachable', 'relay-stopping', 'login-required', 'issuer-unreachable']);

@@ -15,7 +15,7 @@ const nextByCode: Partial<Record<ErrorCode, string>> = {
   'not-found': 'Check the name or id; nothing like it is visible to you.',
   'login-required': 'Ask the person to run gate login in a terminal, then call again.',
   'login-failed': 'Ask the person to run gate login in a terminal, then call again.',
-  'grant-expired': 'The access has ended. Call again: new access is asked for by itself.',
+  'grant-expired': 'The access has ended. Call again: new access is asked for by itself. Where it was a write, look first whether it took effect.',
   'session-ended': 'The session was ended. Call again only if the person agrees: somebody may have ended it on purpose.',
   'grant-revoked': 'Somebody has taken the access back. Tell the person, and do not ask again by yourself.',
   'masks-changed': 'Call again: the masks of this target have just changed.',

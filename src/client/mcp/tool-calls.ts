@@ -3,6 +3,7 @@ import type { TargetInfo } from '../../api/api.ts';
 import type { RequestInfo } from '../../api/request-api.ts';
 import { GateError } from '../../errors/errors.ts';
 import type { RelayClient } from '../relay-client.ts';
+import type { TimedSession } from '../session.ts';
 import { runSql } from '../sql-session.ts';
 import { Access, type AccessDefaults, type Wish } from './access.ts';
 import { adviceOn, failure } from './advice.ts';
@@ -23,8 +24,8 @@ export type ToolboxOptions = {
 
 /** Rows that the catalog may give for a description. */
 const describedRowsMax = 2000;
-/** Ends of a session that are not the model's business: it is opened again. */
-const endedCodes: ReadonlySet<string> = new Set(['grant-expired', 'session-ended', 'masks-changed', 'tunnel-password']);
+/** After these the session is of no use any more. */
+const endedCodes: ReadonlySet<string> = new Set(['grant-expired', 'grant-revoked', 'session-ended', 'tunnel-password', 'not-found']);
 
 export type AgentToolbox = Toolbox & {
   /** Ends the sessions. */
@@ -128,21 +129,19 @@ class ToolCalls {
     }
   }
 
-  /** A session that has ended meanwhile is opened again, once, where nothing can have run. */
-  async #run(wish: Wish, what: Statement, signal: AbortSignal): Promise<Ran> {
-    const session = await this.#access.session(wish);
-    signal.throwIfAborted();
-    try {
-      return await this.#runIn(session, what, signal);
-    } catch (error) {
-      if (!(error instanceof GateError) || !endedCodes.has(error.code)) throw error;
-      await this.#access.forget(wish);
-      if (error.code !== 'grant-expired') throw error;
-      return this.#runIn(await this.#access.session(wish), what, signal);
-    }
+  #run(wish: Wish, what: Statement, signal: AbortSignal): Promise<Ran> {
+    return this.#access.use(wish, async (session) => {
+      signal.throwIfAborted();
+      try {
+        return await this.#runIn(session, what, signal);
+      } catch (error) {
+        if (!signal.aborted && error instanceof GateError && endedCodes.has(error.code)) await this.#access.forget(session);
+        throw error;
+      }
+    });
   }
 
-  async #runIn(session: Awaited<ReturnType<Access['session']>>, { sql, parameters, most, isUncut = false }: Statement, signal: AbortSignal): Promise<Ran> {
+  async #runIn(session: TimedSession, { sql, parameters, most, isUncut = false }: Statement, signal: AbortSignal): Promise<Ran> {
     const { relay, agent } = this.#options;
     // One row more than is shown tells whether there are more.
     const taker = new ResultTaker(most);
