@@ -15,6 +15,7 @@ import { grantsCommand } from './commands/grants.ts';
 import { inventoryCommand } from './commands/inventory.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { mcpCommand } from './commands/mcp.ts';
 import { policyCommand } from './commands/policy.ts';
 import { requestsCommand } from './commands/requests.ts';
 import { sessionsCommand } from './commands/sessions.ts';
@@ -73,6 +74,7 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     targetsCommand,
     connectCommand,
     execCommand,
+    mcpCommand,
     requestsCommand,
     approveCommand,
     denyCommand,

@@ -21,6 +21,8 @@ export type SqlRequest = {
   readonly rowsMax?: number;
   /** Each text is cancelled when it takes longer; the time that it waits for approval does not count. */
   readonly timeoutMs?: number;
+  /** As in RelayRequest. */
+  readonly agent?: string;
   readonly handlers: SqlHandlers;
   /** Cancels what runs on the server; no handler is called any more, and the promise rejects or resolves as it went. */
   readonly signal: AbortSignal;
@@ -50,8 +52,8 @@ export async function runSql(request: SqlRequest): Promise<readonly number[]> {
   }
 }
 
-async function openConnection({ relay, session, accessToken }: SqlRequest, onNews: (news: TunnelNews) => void): Promise<SqlConnection> {
-  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken() }, onNews);
+async function openConnection({ relay, session, accessToken, agent }: SqlRequest, onNews: (news: TunnelNews) => void): Promise<SqlConnection> {
+  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken(), ...(agent !== undefined && { agent }) }, onNews);
 }
 
 /** A cancel request travels on a connection of its own, which the server closes without an answer. */

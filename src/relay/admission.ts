@@ -188,8 +188,9 @@ export class Admission {
 
   /** A write that would put what a mask shows in place of what it stands for. */
   #checkStored(verdict: Allowed, values: readonly BoundValue[]): Verdict {
-    const { sent } = verdict.prepared;
-    const error = sent === undefined ? undefined : this.#options.masking.checkStored(sent.stored, values);
+    const { sent, text } = verdict.prepared;
+    const { masking } = this.#options;
+    const error = (sent && masking.checkStored(sent.stored, values)) ?? masking.checkAgent({ facts: verdict.facts, text }, values);
     return error === undefined ? verdict : refused(verdict.prepared, error);
   }
 

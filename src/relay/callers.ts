@@ -4,6 +4,7 @@ import { decisionsChain } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import type { PrincipalStore } from '../grant/request-store.ts';
 import type { TokenVerifier, VerifiedToken } from '../oidc/verify.ts';
+import { asAgent } from './agents.ts';
 import { who } from './request-events.ts';
 import type { RelayLog } from './relay-log.ts';
 
@@ -27,18 +28,21 @@ export class Callers {
     this.#options = options;
   }
 
-  /** From the Authorization header. Fails with `login-required`. */
-  async authenticate(header: string | undefined): Promise<VerifiedToken> {
+  /**
+   * From the Authorization header, and the Gate-Agent header where there is one. Fails with `login-required`. What is kept
+   * of the person is what their token says: an agent that carries it is none of it.
+   */
+  async authenticate(header: string | undefined, agent?: string): Promise<VerifiedToken> {
     const token = /^Bearer ([\w.~+/=-]+)$/i.exec(header ?? '')?.[1];
     if (token === undefined) throw new GateError('login-required', 'the request carries no access token', { hint: 'Run gate login.' });
     const verified = await this.#options.verifier.verify(token);
     await this.#see(verified);
-    return verified;
+    return agent === undefined ? verified : { ...verified, principal: asAgent(verified.principal, agent) };
   }
 
   /** For what is decided by groups: fails with `login-required` also when the token is too old to know them. */
-  async authenticateFresh(header: string | undefined): Promise<VerifiedToken> {
-    const verified = await this.authenticate(header);
+  async authenticateFresh(header: string | undefined, agent?: string): Promise<VerifiedToken> {
+    const verified = await this.authenticate(header, agent);
     const ageSeconds = Math.floor((Date.now() - verified.issuedAt.getTime()) / 1000);
     const { groupsMaxAgeSeconds } = this.#options;
     if (ageSeconds <= groupsMaxAgeSeconds) return verified;

@@ -239,7 +239,9 @@ export class Gatekeeper {
   }
 
   #fingerprintOf({ prepared, facts }: Allowed): string {
-    return fingerprintOf(prepared.text, facts, this.#options.settings.actingAs, prepared.parameterTypes);
+    const { settings, grant } = this.#options;
+    const agent = grant.principal.kind === 'agent' ? grant.principal.name : undefined;
+    return fingerprintOf(prepared.text, facts, settings.actingAs, prepared.parameterTypes, agent);
   }
 
   #heldOf(held: Allowed, values: readonly BoundValue[]): Held {

@@ -11,7 +11,7 @@ import { admit, isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy, Role } from '../policy/policy.ts';
 import { canVote } from '../policy/vote.ts';
 import { nameOf } from '../principal/behind.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isSameActor, isSamePrincipal, type Principal } from '../principal/principal.ts';
 import type { RelayConfig } from './config.ts';
 import { createId } from './ids.ts';
 import { grantEvent, revokeEvent, who } from './request-events.ts';
@@ -216,7 +216,7 @@ export class Grants {
   async #collect(principal: Principal, asked: GrantRequest, id: string): Promise<Given> {
     const { requests, stores, policy } = this.#options;
     const request = await stores.requests.loadRequest(id);
-    if (request === undefined || request.kind !== 'grant' || !isSamePrincipal(request.requester, principal)) {
+    if (request === undefined || request.kind !== 'grant' || !isSameActor(request.requester, principal)) {
       throw new GateError('not-found', `you have no request "${id}" for a grant`, { hint: 'See gate requests list --mine.' });
     }
     const { target, role } = request;
@@ -266,7 +266,7 @@ export class Grants {
 
   /** Whether this person approved the grant, or may look at it afterwards. */
   async #hasSay(person: Principal, { request: id }: Grant): Promise<boolean> {
-    if (id === undefined) return false;
+    if (id === undefined || person.kind === 'agent') return false;
     const request = await this.#options.stores.requests.loadRequest(id);
     if (request === undefined) return false;
     if (request.votes.some(({ by, decision }) => decision === 'approve' && isSamePrincipal(by, person))) return true;

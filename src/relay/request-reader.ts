@@ -139,6 +139,8 @@ export class RequestReader {
   /** Requester and approvers, those who have voted as well. */
   #takesPart(viewer: Principal, request: AccessRequest): boolean {
     const policy = this.#options.policy();
+    // What its person approves is not for an agent to see.
+    if (viewer.kind === 'agent') return isSamePrincipal(request.requester, viewer);
     return (
       isSamePrincipal(request.requester, viewer) ||
       request.votes.some(({ by }) => isSamePrincipal(by, viewer)) ||

@@ -30,7 +30,7 @@ import type {
 } from '../grant/request.ts';
 import type { Policy } from '../policy/policy.ts';
 import { canVote, describeApprovers, isApprovable, isBehind } from '../policy/vote.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isSameActor, isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { Deadlines } from './deadlines.ts';
 import { createId } from './ids.ts';
 import { Lanes } from './lanes.ts';
@@ -132,7 +132,7 @@ export class Requests implements ApprovalDesk {
   /** The requester takes it back. Fails with `denied` for others, with what became of it when it is decided. */
   cancel(caller: Principal, id: string, reason: string | undefined): Promise<AccessRequest> {
     return this.#inLane(id, async (request) => {
-      if (!isSamePrincipal(caller, request.requester)) {
+      if (!(caller.kind === 'agent' ? isSameActor : isSamePrincipal)(caller, request.requester)) {
         throw new GateError('denied', `request ${id} is not yours to withdraw`, {
           rule: 'request/requester',
           requestId: id,

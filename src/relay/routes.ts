@@ -5,6 +5,7 @@ import {
   type TargetInfo,
   type WhoAmI,
 } from '../api/api.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { TokenVerifier } from '../oidc/verify.ts';
 import type { ApprovalRule } from '../grant/request.ts';
@@ -18,6 +19,7 @@ import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
 import type { Database } from '../store/database.ts';
 import type { Log } from '../store/log.ts';
+import { limitAgents } from './agents.ts';
 import { addAuditRoutes } from './audit-routes.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
@@ -58,8 +60,9 @@ export type RoutesOptions = {
 export function createRoutes(options: RoutesOptions): Hono {
   const { config, verifier, recorder, log } = options;
   const app = new Hono();
-  const caller = (context: Context) => options.callers.authenticate(context.req.header('authorization'));
+  const caller = (context: Context) => options.callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader));
 
+  limitAgents(app);
   app.get('/livez', (context) => context.text('ok\n'));
   app.get('/readyz', async (context) => {
     const { error } = options.policies;

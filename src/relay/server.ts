@@ -6,8 +6,10 @@ import type { Duplex } from 'node:stream';
 import { getRequestListener } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import { socketOptions, Tunnel } from '../tunnel/tunnel.ts';
+import { agentOf } from './agents.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import { Connection } from './connection.ts';
@@ -91,7 +93,7 @@ async function openTunnel(options: ServerOptions, request: IncomingMessage): Pro
   }
   const id = /^\/v1\/sessions\/([\w-]{1,100})\/tunnel$/.exec(request.url ?? '')?.[1];
   if (id === undefined) throw new GateError('not-found', `there is no tunnel at ${request.url?.replace(/\?.*/s, '').slice(0, 200)}`);
-  const { principal } = await options.callers.authenticate(request.headers.authorization);
+  const { principal } = await options.callers.authenticate(request.headers.authorization, agentOf(request.headers[agentHeader]));
   return options.sessions.forTunnel(principal, id);
 }
 

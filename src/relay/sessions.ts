@@ -5,7 +5,7 @@ import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.ts';
 import { isSameRun, nameOf } from '../principal/behind.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isSameActor, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
 import { crashReason } from '../store/log-recovery.ts';
@@ -72,7 +72,7 @@ export class Sessions {
   async open(principal: Principal, request: SessionRequest): Promise<SessionInfo> {
     const { store, recorder, services, relayVersion } = this.#options;
     const grant = await store.loadGrant(request.grant);
-    if (grant === undefined || !isSamePrincipal(grant.principal, principal)) {
+    if (grant === undefined || !isSameActor(grant.principal, principal)) {
       throw new GateError('not-found', `you have no grant "${request.grant}"`);
     }
     // The same account is not the same cause: what a run was granted for one person is not for the next run of another.
@@ -139,12 +139,12 @@ export class Sessions {
   /** The live session for a tunnel. Fails with the reason when it has ended or belongs to somebody else. */
   async forTunnel(principal: Principal, id: string): Promise<LiveSession> {
     const live = this.#live.get(id);
-    if (live !== undefined && isSamePrincipal(live.grant.principal, principal)) {
+    if (live !== undefined && isSameActor(live.grant.principal, principal)) {
       live.checkOpen();
       return live;
     }
     const session = await this.#options.store.loadSession(id);
-    if (session === undefined || !isSamePrincipal(session.grant.principal, principal)) {
+    if (session === undefined || !isSameActor(session.grant.principal, principal)) {
       throw new GateError('not-found', `you have no session "${id}"`);
     }
     return this.#failEnded(id);
