@@ -1,11 +1,12 @@
 /** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
 import type { ChalkInstance } from 'chalk';
+import type { TerminalWishes } from './config.ts';
 import { ExitCode } from './exit-code.ts';
 
 /** What the commands need of the outside; tests build it from two strings' worth of streams. */
 export type Io = {
   readonly json: boolean;
-  /** stdin and stderr are terminals and `--json` is off: questions may be asked. */
+  /** stdin and stderr are terminals, and neither `--json` nor CI is on: questions may be asked. */
   readonly isInteractive: boolean;
   /** The width of stdout where it is a terminal; undefined for a file or a pipe. */
   readonly outputColumns: number | undefined;
@@ -27,9 +28,9 @@ export type Io = {
 
 export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream };
 
-export function createIo(streams: IoStreams, options: { json: boolean }): Io {
+export function createIo(streams: IoStreams, options: { json: boolean } & Partial<TerminalWishes>): Io {
   const { stdin, stdout, stderr } = streams;
-  const isInteractive = !options.json && stdin.isTTY && stderr.isTTY;
+  const isInteractive = !options.json && options.isCi !== true && stdin.isTTY && stderr.isTTY;
   return {
     json: options.json,
     isInteractive,
@@ -77,12 +78,12 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     },
     async colors() {
       const { Chalk } = await import('chalk');
-      return new Chalk({ level: wantsColor(stdout) ? 1 : 0 });
+      return new Chalk({ level: wantsColor(stdout, options.color) ? 1 : 0 });
     },
   };
 }
 
-/** https://no-color.org and FORCE_COLOR, as Node itself reads them. */
-function wantsColor(stream: NodeJS.WriteStream): boolean {
-  return stream.isTTY && stream.hasColors();
+/** Where nothing is wished, a terminal that has colours gets them. */
+function wantsColor(stream: NodeJS.WriteStream, wish: TerminalWishes['color']): boolean {
+  return wish === undefined ? stream.isTTY && stream.hasColors() : wish === 'always';
 }

@@ -112,7 +112,7 @@ export type RelayClientOptions = {
 export function createRelayClient(config: ClientConfig, options: RelayClientOptions): RelayClient {
   const relay = requireRelay(config);
   const store = createCredentialStore(config, { warn: options.warn });
-  return createCalls(relay, createAccessTokens({ config, relay, store, warn: options.warn }));
+  return createCalls(relay, createAccessTokens({ config, relay, store, info: () => fetchRelayInfo(relay), warn: options.warn }));
 }
 
 type Call = Omit<RelayRequest, 'relay' | 'token'>;
@@ -265,5 +265,5 @@ async function* readLines<T extends z.ZodMiniType>(tokens: AccessTokens, request
 
 async function renewAfter(error: unknown, tokens: AccessTokens, token: string): Promise<string | undefined> {
   if (!(error instanceof GateError) || error.code !== 'login-required') return undefined;
-  return tokens.renew(token);
+  return tokens.renew(token, error);
 }

@@ -1,6 +1,7 @@
 /** gate whoami: who the relay takes me for, until when, and where the login is kept. */
 import { Command } from 'commander';
 import type { LoginPlace } from '../../client/login.ts';
+import { formatChain } from '../chain.ts';
 import type { Context } from '../context.ts';
 import { formatRelative, oneLine } from '../output.ts';
 
@@ -26,10 +27,13 @@ export async function runWhoami(context: Context): Promise<void> {
     ['kept in', describePlace(place)],
   ] as const;
   await io.write(lines.map(([label, value]) => `${label.padEnd(8)} ${oneLine(value)}\n`).join(''));
+  const chain = formatChain(who.chain ?? []);
+  if (chain.length > 0) await io.write(['', ...chain].map((line) => `${line}\n`).join(''));
 }
 
 function describePlace(place: LoginPlace): string {
   if (place.storage === 'environment') return 'GATE_TOKEN';
+  if (place.storage === 'platform') return `memory only; its token comes from ${place.source}`;
   if (place.storage === 'keychain') return 'the OS keychain';
   return place.storage === 'file' ? place.path : '-';
 }
