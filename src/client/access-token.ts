@@ -5,16 +5,10 @@ import { refreshTokens } from '../oidc/device-login.ts';
 import type { ClientConfig } from './config.ts';
 import type { Credential, CredentialEditor, CredentialStore, StoredCredential } from './credentials.ts';
 import type { Platform } from './platform.ts';
+import type { AccessTokens } from './token-source.ts';
 
 /** A token is handed out only if it lives at least this long. */
 const freshMsMin = 60_000;
-
-export interface AccessTokens {
-  /** Fresh for at least a minute wherever the issuer lets it be renewed. Fails with `login-required`. */
-  current(): Promise<string>;
-  /** Another token than `rejected`, which the relay did not take, and what it said; undefined when there is none to be had. */
-  renew(rejected: string, refusal?: GateError): Promise<string | undefined>;
-}
 
 export type AccessTokenOptions = {
   readonly config: ClientConfig;

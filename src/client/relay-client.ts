@@ -29,10 +29,11 @@ import {
 import { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { createAuditCalls, type AuditCalls } from './audit-calls.ts';
-import { createAccessTokens, type AccessTokens } from './access-token.ts';
+import { createAccessTokens } from './access-token.ts';
 import { requireRelay, type ClientConfig } from './config.ts';
 import { createCredentialStore } from './credentials.ts';
 import { requestBytes, requestJson, requestLines, requestText, type RelayRequest } from './relay-http.ts';
+import type { AccessTokens } from './token-source.ts';
 
 /**
  * Every call fails with the relay's own error, with `login-required`, or with `relay-unreachable`; a call that the

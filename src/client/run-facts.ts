@@ -58,7 +58,7 @@ function withoutLogin(text: string): string {
 const readers: Readonly<Record<PlatformName, (variable: Variables) => Drafts>> = {
   'github-actions': readGitHub,
   'gitlab-ci': (variable) => ({
-    run: { value: named('job', variable('CI_JOB_NAME') ?? variable('CI_JOB_ID')), id: variable('CI_JOB_ID'), url: variable('CI_JOB_URL') },
+    run: { value: joined(' of ', named('job', variable('CI_JOB_ID')), named('pipeline', variable('CI_PIPELINE_ID'))), id: variable('CI_JOB_ID'), url: variable('CI_JOB_URL') },
     repository: { value: variable('CI_PROJECT_PATH'), id: variable('CI_PROJECT_ID'), url: variable('CI_PROJECT_URL') },
     ref: { value: variable('CI_COMMIT_REF_NAME') },
     commit: { value: variable('CI_COMMIT_SHA') },
@@ -74,7 +74,7 @@ const readers: Readonly<Record<PlatformName, (variable: Variables) => Drafts>> =
   }),
   buildkite: (variable) => ({
     run: {
-      value: attempt(joined(' #', variable('BUILDKITE_PIPELINE_SLUG'), variable('BUILDKITE_BUILD_NUMBER')), after(variable('BUILDKITE_RETRY_COUNT'))),
+      value: attempt(joined(' ', joined('/', variable('BUILDKITE_ORGANIZATION_SLUG'), variable('BUILDKITE_PIPELINE_SLUG')), named('build', variable('BUILDKITE_BUILD_NUMBER'))), after(variable('BUILDKITE_RETRY_COUNT'))),
       id: variable('BUILDKITE_JOB_ID') ?? variable('BUILDKITE_BUILD_ID'),
       url: variable('BUILDKITE_BUILD_URL'),
     },
@@ -109,7 +109,7 @@ function readGitHub(variable: Variables): Drafts {
   const page = project !== undefined && run !== undefined ? `${project}/actions/runs/${run}` : undefined;
   return {
     run: {
-      value: attempt(joined(' #', variable('GITHUB_WORKFLOW'), variable('GITHUB_RUN_NUMBER')) ?? run, times),
+      value: attempt(named('run', run), times),
       id: run,
       url: page !== undefined && times !== undefined ? `${page}/attempts/${times}` : page,
     },
@@ -136,9 +136,8 @@ function named(what: string, name: string | undefined): string | undefined {
   return name === undefined ? undefined : `${what} ${name}`;
 }
 
-/** The first one goes without saying. */
 function attempt(run: string | undefined, times: string | undefined): string | undefined {
-  return run === undefined || times === undefined || times === '1' ? run : `${run}, attempt ${times}`;
+  return run === undefined ? undefined : joined(' ', run, named('attempt', times));
 }
 
 /** Platforms that count repetitions from 0. */

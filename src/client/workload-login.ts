@@ -2,13 +2,13 @@
 import type { RelayInfo } from '../api/api.ts';
 import { TokenAnswer, type TokenExchange } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
-import type { AccessTokens } from './access-token.ts';
 import { readCommitObject, type CommitPlace } from './commit-object.ts';
 import { titleOf, type Platform } from './platform.ts';
 import { fetchPlatformToken } from './platform-token.ts';
 import { requestJson } from './relay-http.ts';
 import type { RunFacts } from './run-facts.ts';
 import { readTokenClaims } from './token-claims.ts';
+import type { AccessTokens } from './token-source.ts';
 
 /** The relay's own tokens begin so. */
 const ownPrefix = 'gw_';
