@@ -1,15 +1,6 @@
 /** Which URLs may carry a token: https anywhere, plain http only where it never leaves the machine. */
+import { isLoopbackHost } from '../api/loopback-host.ts';
 import { GateError, type ErrorCode } from '../errors/errors.ts';
-
-/** Whether a URL's host is this machine by its spelling alone; no name is looked up. */
-export function isLoopbackHost(hostname: string): boolean {
-  return (
-    hostname === 'localhost' ||
-    hostname.endsWith('.localhost') ||
-    hostname === '[::1]' ||
-    /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(hostname)
-  );
-}
 
 /**
  * Parses an absolute URL that may carry a token. Fails with `code` where it is none, has a user or password in it, or

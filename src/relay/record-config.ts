@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import * as z from 'zod/mini';
 import { isKeyName, parseVerifierKey, type NoteKey } from '../audit/checkpoint.ts';
 import { GateError } from '../errors/errors.ts';
-import { isLoopbackHost } from '../oidc/secure-url.ts';
+import { isLoopbackHost } from '../api/loopback-host.ts';
 import { Duration } from '../policy/policy-file.ts';
 
 const Text = z.string().check(z.minLength(1));

@@ -2,7 +2,7 @@
 import * as z from 'zod/mini';
 import { notificationEvents, type NotificationEvent } from '../api/notification.ts';
 import { GateError } from '../errors/errors.ts';
-import { isLoopbackHost } from '../oidc/secure-url.ts';
+import { isLoopbackHost } from '../api/loopback-host.ts';
 import { Name } from '../policy/policy.ts';
 
 const text = z.string().check(z.minLength(1));
