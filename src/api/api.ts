@@ -166,10 +166,28 @@ export const SessionSummary = z.object({
   connections: z.number(),
   statements: z.number(),
   refused: z.number(),
+  /** What came back by all that ended until now, as far as it is on record. */
+  rows: z.optional(z.number()),
+  bytesOut: z.optional(z.number()),
   /** How many of them meet the query, where it asks for statements. */
   matches: z.optional(z.number()),
 });
 export type SessionSummary = z.infer<typeof SessionSummary>;
+
+/** GET /v1/sessions/:id. */
+export const SessionDetails = z.extend(SessionSummary, {
+  /** Of its grant, where that took or takes people: the request, and who said yes to it until now. */
+  approval: z.optional(
+    z.object({
+      request: z.string(),
+      /** `review`: the grant was given first, and is looked at afterwards. */
+      kind: z.enum(['grant', 'review']),
+      state: z.enum(['pending', 'approved', 'denied', 'withdrawn', 'expired', 'used']),
+      by: z.array(z.object({ name: z.string(), subject: z.string(), at: z.string() })),
+    }),
+  ),
+});
+export type SessionDetails = z.infer<typeof SessionDetails>;
 export const SessionList = z.object({
   sessions: z.array(SessionSummary),
   /** The search came to its bounds before it came to the end. */

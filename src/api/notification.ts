@@ -1,5 +1,6 @@
 /** What a webhook is told: the body of every notification, with the schema that checks it. Additive only within `v: 1`. */
 import * as z from 'zod/mini';
+import { Link } from '../audit/entry.ts';
 import { StatementKind } from './api.ts';
 
 export const notificationEvents = ['created', 'approved', 'denied', 'withdrawn', 'expired', 'opened-for-review'] as const;
@@ -10,6 +11,8 @@ const Person = z.object({
   subject: z.string(),
   issuer: z.string(),
   kind: z.enum(['human', 'workload', 'agent']),
+  /** Of a workload or an agent, from itself to a person: what each step is known by. The beginning of a long one. */
+  chain: z.exactOptional(z.readonly(z.array(Link))),
 });
 
 /** Text as it is; what is cut is marked; NULL as null; what the record keeps by size alone, by its size. */

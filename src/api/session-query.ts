@@ -12,7 +12,7 @@ const segment = String.raw`(?:\*|[^.*\s"?]+)`;
  * that has one which meets all of them, within `since` and `until`.
  */
 export const SessionQuery = z.strictObject({
-  /** Part of the name or subject, in either case; `human`: of humans only. */
+  /** Part of the name or subject, in either case; `human`: of humans, and of those in the chain behind machines. */
   user: z.optional(part),
   human: z.optional(part),
   target: z.optional(part),

@@ -1,4 +1,5 @@
 /** A transcript as a recording that terminals play: asciicast v2, https://docs.asciinema.org/manual/asciicast/v2/. */
+import { nameOf } from '../principal/behind.ts';
 import type { TranscriptPiece } from './transcript.ts';
 import { showOnOneLine } from './visible-text.ts';
 import { markOf, type TextKind } from './words.ts';
@@ -68,5 +69,5 @@ function headerOf(entry: TranscriptPiece['entry'], pauseMsMax: number): Record<s
 function titleOf({ session, event }: NonNullable<TranscriptPiece['entry']>): string {
   if (event.kind !== 'session.open') return showOnOneLine(session);
   const why = event.reason === undefined ? '' : `: ${event.reason}`;
-  return showOnOneLine(`${session}, ${event.who.name} on ${event.target}${why}`);
+  return showOnOneLine(`${session}, ${nameOf(event.who)} on ${event.target}${why}`);
 }

@@ -1,4 +1,5 @@
 /** What happens beside the sessions, as a sentence each: what people and the policy decided, and what became of the record. */
+import { nameOf } from '../principal/behind.ts';
 import type { Event } from './entry.ts';
 
 const decisionKinds = ['request', 'vote', 'request.end', 'grant', 'grant.revoke', 'grant.deny', 'policy'] as const;
@@ -23,20 +24,20 @@ export function describeDecision(event: DecisionEvent | RelayEvent): string {
     case 'request': {
       const what = { grant: 'a grant', statement: 'one statement', review: 'a review' }[event.of];
       const why = event.reason === undefined ? '' : `: ${event.reason}`;
-      return `${event.who.name} asks for ${what} on ${event.target} as ${event.role}${why} (request ${event.request}, rule ${event.rule})`;
+      return `${nameOf(event.who)} asks for ${what} on ${event.target} as ${event.role}${why} (request ${event.request}, rule ${event.rule})`;
     }
     case 'vote': {
       const verb = event.decision === 'approve' ? 'approves' : 'denies';
-      return `${event.by.name} ${verb} request ${event.request}${event.reason === undefined ? '' : `: ${event.reason}`}`;
+      return `${nameOf(event.by)} ${verb} request ${event.request}${event.reason === undefined ? '' : `: ${event.reason}`}`;
     }
     case 'request.end':
       return `request ${event.request} is ${event.state}${event.reason === undefined ? '' : `: ${event.reason}`}`;
     case 'grant':
-      return `grant ${event.grant} for ${event.who.name} on ${event.target} as ${event.role} until ${event.expiresAt}`;
+      return `grant ${event.grant} for ${nameOf(event.who)} on ${event.target} as ${event.role} until ${event.expiresAt}`;
     case 'grant.revoke':
-      return `${event.by.name} revokes grant ${event.grant}${event.reason === undefined ? '' : `: ${event.reason}`}`;
+      return `${nameOf(event.by)} revokes grant ${event.grant}${event.reason === undefined ? '' : `: ${event.reason}`}`;
     case 'grant.deny':
-      return `${event.who.name} is refused ${event.target}${event.role === undefined ? '' : ` as ${event.role}`}: ${event.reason} (rule ${event.rule})`;
+      return `${nameOf(event.who)} is refused ${event.target}${event.role === undefined ? '' : ` as ${event.role}`}: ${event.reason} (rule ${event.rule})`;
     case 'policy':
       break;
   }
@@ -53,21 +54,21 @@ function describeRelay(event: RelayEvent): string {
     case 'relay.stop':
       return 'the relay stops';
     case 'login':
-      return `${event.who.name} comes with a new token, issued ${event.issuedAt}, good until ${event.expiresAt}`;
+      return `${nameOf(event.who)} comes with a new token, issued ${event.issuedAt}, good until ${event.expiresAt}`;
     case 'read': {
       const what = event.session === undefined ? event.what : `${event.what} of ${event.session}`;
       const how = event.isOpened ? '' : ', without what is sealed';
-      return `${event.by.name} reads the record: ${what}${event.detail === undefined ? '' : ` (${event.detail})`}${how}`;
+      return `${nameOf(event.by)} reads the record: ${what}${event.detail === undefined ? '' : ` (${event.detail})`}${how}`;
     }
     case 'key.rotate':
       return `checkpoints are signed with ${event.to} from here on, no longer with ${event.from}`;
     case 'shred.request':
-      return `${event.by.name} asks to shred session ${event.session}: ${event.reason}`;
+      return `${nameOf(event.by)} asks to shred session ${event.session}: ${event.reason}`;
     case 'key.shred': {
-      const by = event.by.length === 0 ? 'because its time was over' : `by ${event.by.map(({ name }) => name).join(' and ')}`;
+      const by = event.by.length === 0 ? 'because its time was over' : `by ${event.by.map(nameOf).join(' and ')}`;
       return `session ${event.session}: keys of ${event.classes.join(' and ')} shredded ${by}: ${event.reason}`;
     }
     case 'legal.hold':
-      return `${event.by.name} ${event.isSet ? 'sets' : 'lifts'} the legal hold on session ${event.session}: ${event.reason}`;
+      return `${nameOf(event.by)} ${event.isSet ? 'sets' : 'lifts'} the legal hold on session ${event.session}: ${event.reason}`;
   }
 }

@@ -1,4 +1,5 @@
 /** Single events in words, for a reader who sees them one by one: in a transcript, or as they happen. */
+import { nameOf } from '../principal/behind.ts';
 import { describeDecision, isDecision } from './decisions.ts';
 import type { Event, EventOf } from './entry.ts';
 import { showOnOneLine } from './visible-text.ts';
@@ -32,7 +33,7 @@ export function describeNote(event: EventOf<NotedKind>): string {
     case 'masks.breach':
       return `ALARM: the result would have shown raw values of ${showOnOneLine(event.column)}; the connection was cut`;
     case 'session.kill':
-      return showOnOneLine(`ended early by ${event.by.name}${event.reason === undefined ? '' : `: ${event.reason}`}`);
+      return showOnOneLine(`ended early by ${nameOf(event.by)}${event.reason === undefined ? '' : `: ${event.reason}`}`);
   }
 }
 

@@ -1,5 +1,6 @@
 /** A transcript as one HTML file that needs nothing else: readable as it is, and played by its own script. */
 import { hash } from 'node:crypto';
+import { nameOf } from '../principal/behind.ts';
 import { pageScript, pageStyle } from './replay-page.ts';
 import type { TranscriptPiece } from './transcript.ts';
 import { showOnOneLine } from './visible-text.ts';
@@ -97,7 +98,7 @@ function describe(entry: TranscriptPiece['entry']): { title: string; lines: stri
   if (event.kind !== 'session.open') return { title: `Session ${showOnOneLine(session)}`, lines: [showMoment(time)] };
   const ticket = event.ticket === undefined ? '' : ` (${showOnOneLine(event.ticket)})`;
   return {
-    title: showOnOneLine(`${event.who.name} on ${event.target} as ${event.role}`),
+    title: showOnOneLine(`${nameOf(event.who)} on ${event.target} as ${event.role}`),
     lines: [
       `${event.reason === undefined ? 'No reason given' : `Why: ${showOnOneLine(event.reason)}`}${ticket}`,
       `Session ${showOnOneLine(session)}, ${showMoment(time)}, by gate ${event.command}`,

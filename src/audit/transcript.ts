@@ -1,4 +1,5 @@
 /** A session's entries as a transcript for a stranger: who, why, where, each statement, and what came of it. */
+import { describeLink, strengthOf } from '../principal/behind.ts';
 import { describeDecision, isDecision } from './decisions.ts';
 import type { AuditEntry, EventOf, Sealed } from './entry.ts';
 import { describeNote } from './event-words.ts';
@@ -111,6 +112,8 @@ class Transcript {
     const rows = [
       ['Session', showOnOneLine(entry.session)],
       ['Who', `${showOnOneLine(who.name)}${kind}`],
+      // How sure it is stands before what somebody may have made up.
+      ...(who.chain ?? []).map((link, index) => [index === 0 ? 'Chain' : '', `${link.kind.padEnd(11)} ${strengthOf(link).padEnd(21)} ${showOnOneLine(describeLink(link))}`]),
       ['Subject', `${showOnOneLine(who.subject)} at ${showOnOneLine(who.issuer)}`],
       ['Groups', groups],
       ['Why', event.reason === undefined ? 'no reason given' : showOnOneLine(event.reason)],

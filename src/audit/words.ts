@@ -89,7 +89,7 @@ export function showDuration(ms: number): string {
   return minutes < 60 ? rest : `${Math.floor(minutes / 60)} h ${rest}`;
 }
 
-function showBytes(bytes: number): string {
+export function showBytes(bytes: number): string {
   if (bytes < 1000) return count(bytes, 'byte');
   const units = ['kB', 'MB', 'GB', 'TB'] as const;
   const step = Math.min(units.length, Math.floor(Math.log10(bytes) / 3));

@@ -1,14 +1,25 @@
-/** A chain from a machine to a person, for people: one line per link, with how far it is proven. */
+/** A chain from a machine to a person as lines for a terminal: what each link says, and how sure it is. */
+import { describeLink, strengthOf } from '../principal/behind.ts';
 import type { Link } from '../principal/principal.ts';
-import { displayWidth, oneLine } from './output.ts';
+import { displayWidth, oneLine, shorten } from './output.ts';
 
-/** Lines without a line break: kind, value with what never changes of it, and who vouches for it. */
+/** What is longer is cut, so that nobody pushes out of sight how sure it is. The whole stands under --json. */
+const partWidthMax = 80;
+const urlWidthMax = 160;
+
+/** One line per link in columns: kind, value with id and address, strength. Safe to print. */
 export function formatChain(chain: readonly Link[]): string[] {
-  const rows = chain.map(({ kind, value, id, strength, source }) => ({
-    kind,
-    value: oneLine(id === undefined || id === value ? value : `${value} (${id})`),
-    strength: `${strength} by ${source}`,
-  }));
-  const width = Math.max(0, ...rows.map(({ value }) => displayWidth(value)));
-  return rows.map(({ kind, value, strength }) => `${kind.padEnd(12)}${value}${' '.repeat(width - displayWidth(value))}   ${strength}`);
+  const rows = chain.map((link) => [oneLine(link.kind), describeLink(shortLink(link)), strengthOf(link)] as const);
+  const width = (column: 0 | 1) => Math.max(...rows.map((row) => displayWidth(row[column])));
+  const pad = (text: string, to: number) => text + ' '.repeat(to - displayWidth(text));
+  return rows.map(([kind, value, strength]) => `${pad(kind, width(0))}  ${pad(value, width(1))}  ${strength}`);
+}
+
+function shortLink({ value, id, url, ...link }: Link): Link {
+  return {
+    ...link,
+    value: shorten(oneLine(value), partWidthMax),
+    ...(id !== undefined && { id: shorten(oneLine(id), partWidthMax) }),
+    ...(url !== undefined && { url: shorten(oneLine(url), urlWidthMax) }),
+  };
 }

@@ -4,6 +4,7 @@ import {
   RelayInfo,
   SessionInfo,
   SessionList,
+  SessionDetails,
   SessionSummary,
   TargetList,
   WhoAmI,
@@ -74,7 +75,7 @@ export interface RelayClient extends AuditCalls {
   /** The same, with what there is to know about the search itself. */
   findSessions(query: SessionQuery): Promise<SessionList>;
   /** `id` may be a unique prefix. */
-  session(id: string): Promise<SessionSummary>;
+  session(id: string): Promise<SessionDetails>;
   /** The record of a session in order, read as fast as it is consumed. */
   entries(id: string): AsyncIterable<AuditEntry>;
   /**
@@ -148,7 +149,7 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
         { method: 'GET', path: `/v1/sessions${formatSessionQuery(query)}`, ...(hasStatementFilter(query) && { timeoutMs: searchTimeoutMs }) },
         SessionList,
       ),
-    session: (id) => get(sessionPath(id), SessionSummary),
+    session: (id) => get(sessionPath(id), SessionDetails),
     killSession: (id, reason) => ask({ method: 'POST', path: `${sessionPath(id)}/kill`, body: reason === undefined ? {} : { reason } }, SessionSummary),
     entries: (id) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }, AuditEntry),
     follow: (id, signal) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries?follow=true`, signal }, AuditEntry),

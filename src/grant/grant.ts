@@ -67,12 +67,13 @@ export type SessionFilter = {
   readonly isOpen?: boolean;
   readonly target?: string;
   readonly role?: string;
-  readonly isHuman?: boolean;
   /**
-   * Parts of the name or subject, all of them. Letters match in either case; for a character beyond ASCII any other
-   * may stand, so the caller looks again.
+   * Part of the name or subject. Letters match in either case; for a character beyond ASCII any other may stand, so the
+   * caller looks again.
    */
-  readonly nameParts?: readonly string[];
+  readonly namePart?: string;
+  /** The same, of a human: of the owner, or of somebody in the chain behind a machine, verified or claimed. */
+  readonly humanPart?: string;
   /** Open at this moment or later, and begun at this one or earlier. */
   readonly from?: Date;
   readonly to?: Date;

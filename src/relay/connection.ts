@@ -13,6 +13,7 @@ import { parseSearchPath } from '../sql/search-path.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Admission } from './admission.ts';
+import { applicationNameOf } from './application-name.ts';
 import { Gatekeeper } from './gatekeeper.ts';
 import { authenticate, ByteQueue, clientSettings, readStartup, upstreamParameters, type Handshake } from './handshake.ts';
 import { Holds } from './holds.ts';
@@ -130,7 +131,7 @@ export class Connection implements SessionConnection {
     if (isMasked) await session.useCatalog();
     const pinnedPath = isMasked ? maskedPath(session, settings) : undefined;
     const startup = upstreamParameters(settings, {
-      applicationName: `gate/${session.id} ${session.grant.principal.name}`.slice(0, 63),
+      applicationName: applicationNameOf(session),
       isReadOnly,
       ...(statementTimeoutMs !== undefined && { statementTimeoutMs }),
       ...(pinnedPath && { masked: { path: pinnedPath, key: maskKeyParameters(session.maskKey) } }),

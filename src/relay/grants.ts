@@ -1,5 +1,5 @@
 /** Grants: given at once, given for an approved request, given for a review afterwards, listed, and taken back. */
-import type { GrantRequest } from '../api/api.ts';
+import type { GrantRequest, SessionDetails } from '../api/api.ts';
 import type { GrantSummary } from '../api/request-api.ts';
 import { decisionsChain } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
@@ -10,6 +10,7 @@ import type { AccessRequest, ApprovalRule } from '../grant/request.ts';
 import { admit, isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy, Role } from '../policy/policy.ts';
 import { canVote } from '../policy/vote.ts';
+import { nameOf } from '../principal/behind.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import type { RelayConfig } from './config.ts';
 import { createId } from './ids.ts';
@@ -126,6 +127,17 @@ export class Grants {
       ...(revocation?.reason !== undefined && { revokeReason: revocation.reason }),
       sessions: this.#options.sessions.openCount(id),
     };
+  }
+
+  /** Who said yes to the request that a grant came of, or by which it is looked at. Undefined where nobody was asked. */
+  async approvalOf(id: string): Promise<SessionDetails['approval']> {
+    const { grants, requests } = this.#options.stores;
+    const asked = (await grants.loadGrant(id))?.request;
+    const request = asked === undefined ? undefined : await requests.loadRequest(asked);
+    if (request === undefined || request.kind === 'statement') return undefined;
+    const yes = request.votes.filter(({ decision }) => decision === 'approve');
+    const by = yes.map((vote) => ({ name: nameOf(vote.by), subject: vote.by.subject, at: vote.at.toISOString() }));
+    return { request: request.id, kind: request.kind, state: request.state, by };
   }
 
   /** A refusal is an entry, too; one that cannot be written is a refusal all the same. */

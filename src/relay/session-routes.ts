@@ -1,6 +1,6 @@
 /** The HTTP API of sessions: opened, looked for, shown, ended. */
 import type { Context, Hono } from 'hono';
-import { SessionKill, SessionRequest } from '../api/api.ts';
+import { SessionKill, SessionRequest, type SessionDetails } from '../api/api.ts';
 import { SessionQuery } from '../api/session-query.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Log } from '../store/log.ts';
@@ -42,7 +42,9 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, polic
   });
   app.get('/v1/sessions/:id', async (context) => {
     const { principal } = await caller(context);
-    return context.json(await sessions.find(principal, context.req.param('id')));
+    const session = await sessions.find(principal, context.req.param('id'));
+    const approval = await grants.approvalOf(session.grant);
+    return context.json<SessionDetails>({ ...session, ...(approval && { approval }) });
   });
   app.post('/v1/sessions/:id/kill', async (context) => {
     const { principal } = await callers.authenticateFresh(context.req.header('authorization'));

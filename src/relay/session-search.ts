@@ -5,6 +5,7 @@ import { hasStatementFilter, statementFilters, type SessionQuery } from '../api/
 import { GateError } from '../errors/errors.ts';
 import type { Session, SessionFilter } from '../grant/grant.ts';
 import type { Policy } from '../policy/policy.ts';
+import { personKinds } from '../principal/behind.ts';
 import type { Principal } from '../principal/principal.ts';
 import type { Log } from '../store/log.ts';
 import { accessOf, recordReading, seesAll, seesWhole } from './reading.ts';
@@ -89,28 +90,37 @@ export class SessionSearch {
   async *#candidates(reader: Principal, query: SessionQuery): AsyncGenerator<Session> {
     const { sessions, policy } = this.#options;
     const { user, human, target, role, since, until, state } = query;
-    const nameParts = [user, human].filter((part) => part !== undefined);
     const filter: Omit<SessionFilter, 'limit' | 'after'> = {
       ...(!seesAll(policy(), reader) && { principal: reader }),
       ...(target !== undefined && { target }),
       ...(role !== undefined && { role }),
-      ...(human !== undefined && { isHuman: true }),
+      ...(user !== undefined && { namePart: user }),
+      ...(human !== undefined && { humanPart: human }),
       ...(since !== undefined && { from: new Date(since) }),
       ...(until !== undefined && { to: new Date(until) }),
       ...(state !== undefined && { isOpen: state === 'open' }),
-      nameParts,
     };
     let after: Session | undefined;
     do {
       const page: Session[] = await sessions.stored({ ...filter, ...(after && { after }), limit: pageMax });
-      yield* page.filter(({ grant }) => nameParts.every((part) => isPartOf(part, grant.principal)));
+      yield* page.filter(({ grant: { principal } }) => (user === undefined || isNamed(user, principal)) && (human === undefined || hasHuman(human, principal)));
       after = page.length === pageMax ? page.at(-1) : undefined;
     } while (after !== undefined);
   }
 }
 
-function isPartOf(part: string, { name, subject }: Principal): boolean {
-  return [name, subject].some((text) => text.toLowerCase().includes(part.toLowerCase()));
+function isNamed(part: string, { name, subject }: Principal): boolean {
+  return isPartOf(part, [name, subject]);
+}
+
+/** The owner, or somebody behind a machine: verified, or claimed. */
+function hasHuman(part: string, principal: Principal): boolean {
+  const isBehind = (principal.chain ?? []).some(({ kind, value, id = '' }) => personKinds.includes(kind) && isPartOf(part, [value, id]));
+  return isBehind || (principal.kind === 'human' && isNamed(part, principal));
+}
+
+function isPartOf(part: string, texts: readonly string[]): boolean {
+  return texts.some((text) => text.toLowerCase().includes(part.toLowerCase()));
 }
 
 /** What was looked for; of a text a keyed digest, as it may be what the record keeps sealed, and short enough to be guessed. */

@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events';
 import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.ts';
+import { isSameRun, nameOf } from '../principal/behind.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
@@ -73,6 +74,13 @@ export class Sessions {
     const grant = await store.loadGrant(request.grant);
     if (grant === undefined || !isSamePrincipal(grant.principal, principal)) {
       throw new GateError('not-found', `you have no grant "${request.grant}"`);
+    }
+    // The same account is not the same cause: what a run was granted for one person is not for the next run of another.
+    if (!isSameRun(grant.principal, principal)) {
+      throw new GateError('denied', `grant ${grant.id} was given to ${nameOf(grant.principal)} in another run, or for somebody else`, {
+        rule: 'grant/run',
+        hint: 'Ask for a grant in this run: gate connect and gate exec do so by themselves.',
+      });
     }
     const over = revokedError(grant);
     if (over !== undefined) throw over;
@@ -273,6 +281,7 @@ export class Sessions {
       connections: counts.connections,
       statements: counts.statements,
       refused: counts.refused,
+      ...this.#options.recorder.returned(session.id),
     };
   }
 

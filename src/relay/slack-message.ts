@@ -1,8 +1,10 @@
 /** What a Slack incoming webhook is sent about a notice: text that people read, in which nothing from outside is markup. */
 import { showHidden, showOnOneLine } from '../audit/visible-text.ts';
 import type { AccessRequest, Notice } from '../grant/request.ts';
+import { describeLink, strengthOf } from '../principal/behind.ts';
+import { humanBehind, type Link, type Principal } from '../principal/principal.ts';
 import type { Sink } from './sinks.ts';
-import { notifiedParameters } from './webhook-message.ts';
+import { notifiedLinks, notifiedParameters } from './webhook-message.ts';
 
 /** Of Slack: characters in the text of one section block. */
 export const slackSectionLengthMax = 3000;
@@ -31,8 +33,9 @@ const subjects: Readonly<Record<AccessRequest['kind'], string>> = {
 export function slackMessage(notice: Notice, included: Pick<Sink, 'includeSql' | 'includeParameters'>): string {
   const { kind, request } = notice;
   const { id, statement } = request;
-  const headline = `*${headlines[kind]}*: ${subjects[request.kind]} on ${code(request.target)} for ${code(request.requester.name)}`;
-  const sections = [headline, describe(request)];
+  const headline = `*${headlines[kind]}*: ${subjects[request.kind]} on ${code(request.target)} for ${describeRequester(request.requester)}`;
+  const behind = notifiedLinks(request.requester).map(describeStep).join('\n');
+  const sections = [headline, describe(request), ...(behind === '' ? [] : [`*Who is behind it*\n${behind}`])];
   if (statement !== undefined && included.includeSql) {
     const { text, isCut } = escapeSome(showHidden(statement.sql), longLengthMax);
     sections.push(`\`\`\`\n${text}\n\`\`\`${isCut ? '\n_cut here: the whole text is with the request_' : ''}`);
@@ -48,6 +51,17 @@ export function slackMessage(notice: Notice, included: Pick<Sink, 'includeSql' |
     unfurl_links: false,
     unfurl_media: false,
   });
+}
+
+/** How sure it is stands outside of what the cut of a long name could take away. */
+function describeRequester(requester: Principal): string {
+  const human = requester.kind === 'human' ? undefined : humanBehind(requester);
+  if (human === undefined) return code(requester.name);
+  return `${code(requester.name)} on behalf of ${code(human.value)}${human.strength === 'verified' ? '' : ' (only claimed)'}`;
+}
+
+function describeStep(link: Link): string {
+  return `${link.kind}, ${strengthOf(link)}: ${code(describeLink(link))}`;
 }
 
 function describe(request: AccessRequest): string {

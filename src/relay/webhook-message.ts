@@ -3,7 +3,7 @@ import type { NotificationBody } from '../api/notification.ts';
 import { reasonLengthMax } from '../api/api.ts';
 import type { Parameter } from '../audit/entry.ts';
 import type { HeldStatement, Notice } from '../grant/request.ts';
-import type { Principal } from '../principal/principal.ts';
+import { humanBehind, type Link, type Principal } from '../principal/principal.ts';
 import type { Sink } from './sinks.ts';
 
 /** Characters (UTF-16) of SQL that are sent; the record has all of it. */
@@ -11,6 +11,8 @@ export const notifiedSqlLengthMax = 8000;
 export const notifiedParametersMax = 50;
 export const notifiedParameterLengthMax = 200;
 export const notifiedVotesMax = 20;
+export const notifiedLinksMax = 12;
+export const notifiedLinkLengthMax = 300;
 
 type Included = Pick<Sink, 'includeSql' | 'includeParameters'>;
 
@@ -50,8 +52,28 @@ function notificationBody({ kind, at, request }: Notice, delivery: string, inclu
   };
 }
 
-function person({ name, subject, issuer, kind }: Principal) {
-  return { name, subject, issuer, kind };
+function person(principal: Principal) {
+  const { name, subject, issuer, kind } = principal;
+  const chain = notifiedLinks(principal);
+  return { name, subject, issuer, kind, ...(chain.length > 0 && { chain: chain.map(shortLink) }) };
+}
+
+/** The links that are sent: of a long chain the first, and whom it ends with. */
+export function notifiedLinks(principal: Principal): readonly Link[] {
+  const { chain = [] } = principal;
+  if (chain.length <= notifiedLinksMax) return chain;
+  const first = chain.slice(0, notifiedLinksMax);
+  const human = humanBehind(principal);
+  return human === undefined || first.includes(human) ? first : [...first.slice(0, -1), human];
+}
+
+function shortLink({ value, id, url, ...link }: Link): Link {
+  return {
+    ...link,
+    value: beginning(value, notifiedLinkLengthMax),
+    ...(id !== undefined && { id: beginning(id, notifiedLinkLengthMax) }),
+    ...(url !== undefined && { url: beginning(url, notifiedLinkLengthMax) }),
+  };
 }
 
 function describeStatement(statement: HeldStatement, included: Included): NotificationBody['request']['statement'] {

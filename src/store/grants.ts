@@ -1,8 +1,9 @@
 /** Grants and sessions in SQLite. */
-import { sql, type ExpressionBuilder, type ReferenceExpression, type Selectable } from 'kysely';
+import { sql, type ExpressionBuilder, type RawBuilder, type ReferenceExpression, type Selectable } from 'kysely';
 import * as z from 'zod/mini';
 import { Link } from '../audit/entry.ts';
 import type { Grant, GrantStore, Revocation, Session, SessionEnd, SessionFilter } from '../grant/grant.ts';
+import { personKinds } from '../principal/behind.ts';
 import type { Database, Tables } from './database.ts';
 import { StoredPrincipal } from './request-tables.ts';
 
@@ -63,7 +64,7 @@ export class SqliteGrantStore implements GrantStore {
   }
 
   async listSessions(filter: SessionFilter): Promise<Session[]> {
-    const { principal, idPrefix, isOpen, target, role, isHuman, nameParts = [], from, to, after, limit } = filter;
+    const { principal, idPrefix, isOpen, target, role, namePart, humanPart, from, to, after, limit } = filter;
     let query = this.#sessions().orderBy('started_at', 'desc').orderBy('sessions.id', 'desc').limit(limit);
     if (principal !== undefined) {
       query = query.where('issuer', '=', principal.issuer).where('subject', '=', principal.subject);
@@ -72,8 +73,10 @@ export class SqliteGrantStore implements GrantStore {
     if (isOpen !== undefined) query = query.where('ended_at', isOpen ? 'is' : 'is not', null);
     if (target !== undefined) query = query.where('target', '=', target);
     if (role !== undefined) query = query.where('role', '=', role);
-    if (isHuman !== undefined) query = query.where('principal_kind', isHuman ? '=' : '!=', 'human');
-    for (const part of nameParts) query = query.where((where) => where.or(['name', 'subject'].map((column) => contains(column, part))));
+    if (namePart !== undefined) query = query.where(isNamed(namePart));
+    if (humanPart !== undefined) {
+      query = query.where((where) => where.or([where.and([where('principal_kind', '=', 'human'), isNamed(humanPart)]), hasPerson(humanPart)]));
+    }
     if (from !== undefined) query = query.where((where) => where.or([where('ended_at', 'is', null), where('ended_at', '>=', from.toISOString())]));
     if (to !== undefined) query = query.where('started_at', '<=', to.toISOString());
     if (after !== undefined) {
@@ -104,13 +107,25 @@ export function startsWith<T extends keyof Tables>(
   return where(where.fn('substr', [column, where.val(1), where.val(length)]), '=', prefix);
 }
 
+function isNamed(part: string) {
+  return sql<boolean>`(${contains(sql.ref('name'), part)} or ${contains(sql.ref('subject'), part)})`;
+}
+
+/** Whether a link of the chain that is about a person holds the part. */
+function hasPerson(part: string) {
+  const field = (name: string) => contains(sql`json_extract(link.value, ${`$.${name}`})`, part);
+  const kinds = sql.join(personKinds.map((kind) => sql`${kind}`));
+  return sql<boolean>`exists (select 1 from json_each(grants.chain) as link
+    where json_extract(link.value, '$.kind') in (${kinds}) and (${field('value')} or ${field('id')}))`;
+}
+
 /** `like` of SQLite folds the letters of ASCII only; any other character may stand for one beyond. */
-function contains(column: string, part: string) {
+function contains(text: RawBuilder<unknown>, part: string) {
   const pattern = Array.from(part, (character) => {
     if (/[%_\\]/.test(character)) return `\\${character}`;
     return /[\0-\x7f]/.test(character) ? character : '_';
   });
-  return sql<boolean>`${sql.ref(column)} like ${`%${pattern.join('')}%`} escape '\\'`;
+  return sql<boolean>`${text} like ${`%${pattern.join('')}%`} escape '\\'`;
 }
 
 const Groups = z.array(z.string());

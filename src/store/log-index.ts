@@ -10,8 +10,12 @@ import type { SessionCounts } from '../grant/grant.ts';
 /** The highest numbers that a session's entries bear. A number whose record failed is passed over for good. */
 export type LastNumbers = { readonly lastConnection: number; readonly lastStatement: number };
 
+/** What came back to the client, by the outcomes. */
+export type Returned = { readonly rows: number; readonly bytesOut: number };
+
 /** The end of a session's chain after some entry. `statements` counts the refused ones too. */
 export type Tip = SessionCounts &
+  Returned &
   LastNumbers & {
     readonly seq: number;
     readonly hash: string;
@@ -31,6 +35,8 @@ const emptyTip: Tip = {
   connections: 0,
   statements: 0,
   refused: 0,
+  rows: 0,
+  bytesOut: 0,
   lastConnection: 0,
   lastStatement: 0,
 };
@@ -45,6 +51,8 @@ export function advanceTip(tip: Tip, event: Event, hash: string): Tip {
     connections: tip.connections + (event.kind === 'connection.open' ? 1 : 0),
     statements: tip.statements + (isStatement ? 1 : 0),
     refused: tip.refused + (isStatement && event.effect === 'deny' ? 1 : 0),
+    rows: tip.rows + (event.kind === 'outcome' ? event.rows : 0),
+    bytesOut: tip.bytesOut + (event.kind === 'outcome' ? event.bytesOut : 0),
     lastConnection: Math.max(tip.lastConnection, event.kind === 'connection.open' ? event.connection : 0),
     lastStatement: Math.max(tip.lastStatement, isStatement ? event.statement : 0),
   };
@@ -93,6 +101,8 @@ const SavedTip = z.object({
   connections: z.number(),
   statements: z.number(),
   refused: z.number(),
+  rows: z.number(),
+  bytesOut: z.number(),
   lastConnection: z.number(),
   lastStatement: z.number(),
 });

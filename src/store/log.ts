@@ -10,7 +10,7 @@ import { frameEvent, needsKey, unavailable } from './frame-event.ts';
 import { Batch, type Framed } from './log-batch.ts';
 import { readEntries, readLeaves, readSealed, sealingSession, type Leaf } from './log-entries.ts';
 import { makeDurableDirectory, realLogFiles, type LogFiles } from './log-files.ts';
-import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type SessionState, type Tip } from './log-index.ts';
+import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type Returned, type SessionState, type Tip } from './log-index.ts';
 import { readBetween, type Followed, type LogPlace } from './log-tail.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
 import { Publisher } from './publisher.ts';
@@ -78,6 +78,8 @@ export interface Log extends Recorder {
   lastEntry(session: string): { readonly leaf: number; readonly hash: string } | undefined;
   /** Of what is durable; `statements` includes the refused ones. All zero for an unknown session. */
   counts(session: string): SessionCounts;
+  /** Of what is durable. Undefined for an unknown session. */
+  returned(session: string): Returned | undefined;
   /** Where numbering goes on after a restart. All zero for an unknown session. */
   lastNumbers(session: string): LastNumbers;
   /** The sessions without a `session.close`, oldest first. */
@@ -245,6 +247,11 @@ class FileLog implements Log {
   counts(session: string): SessionCounts {
     const { connections = 0, statements = 0, refused = 0 } = this.#sessions.get(session)?.durable ?? {};
     return { connections, statements, refused };
+  }
+
+  returned(session: string): Returned | undefined {
+    const durable = this.#sessions.get(session)?.durable;
+    return durable && { rows: durable.rows, bytesOut: durable.bytesOut };
   }
 
   lastNumbers(session: string): LastNumbers {

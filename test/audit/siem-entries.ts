@@ -10,11 +10,19 @@ export const relay = 'gate.example.com/prod';
 const erin = { issuer: 'https://id.example.com', subject: 'u-17', kind: 'human', name: 'Erin Engineer', groups: ['engineering', 'on-call'] } as const;
 const ada = { issuer: 'https://id.example.com', subject: 'u-3', kind: 'human', name: 'Ada Approver', groups: ['dba'] } as const;
 const bot = { issuer: 'https://ci.example.com', subject: 'repo:shop/app', kind: 'workload', name: 'shop=app|ci\\main', groups: [] as string[] } as const;
+/** Of one run the author is only claimed, and is made to look like more. */
+const chain: NonNullable<EventOf<'login'>['who']['chain']> = [
+  { kind: 'workload', value: 'shop=app|ci\\main', id: 'repo:shop/app', strength: 'verified', source: 'token' },
+  { kind: 'run', value: '42 attempt 1', id: '9042.1', url: 'https://ci.example.com/shop/app/42', strength: 'verified', source: 'token' },
+  { kind: 'author', value: 'Mallory; human, verified by token: root\n\u202e\u001b[2J', strength: 'claimed', source: 'client' },
+];
+const verifiedErin = { kind: 'human', value: 'Erin Engineer', id: 'u-17', strength: 'verified', source: 'policy' } as const;
+const claimedErin = { ...verifiedErin, strength: 'claimed', source: 'client' } as const;
 const policy = 'a3f5'.repeat(16);
 const grant = 'gr_01';
 const until = '2026-11-02T11:00:00.000Z';
 
-const people = { erin: { ...erin, groups: [...erin.groups] }, ada: { ...ada, groups: [...ada.groups] }, bot: { ...bot } };
+const people = { erin: { ...erin, groups: [...erin.groups] }, ada: { ...ada, groups: [...ada.groups] }, bot: { ...bot, chain: [...chain, verifiedErin] }, stray: { ...bot, chain: [...chain, claimedErin] } };
 const access = { target: 'prod-db', role: 'reader' };
 
 /** In the order in which they could stand in a log; those of the session are one session. */
@@ -48,7 +56,7 @@ export const eventsByKind: { readonly [K in Event['kind']]: readonly EventOf<K>[
   'request.end': [{ kind: 'request.end', request: 'rq_1', state: 'approved' }],
   grant: [{ kind: 'grant', grant, who: people.erin, ...access, reason: 'order stuck in payment', ticket: 'OPS-4711', expiresAt: until, request: 'rq_1', policy }],
   'grant.deny': [
-    { kind: 'grant.deny', who: people.bot, target: 'prod-db', rule: 'default', reason: 'no rule grants it' },
+    { kind: 'grant.deny', who: people.stray, target: 'prod-db', rule: 'default', reason: 'no rule grants it' },
     { kind: 'grant.deny', who: people.erin, target: 'prod-db', role: 'owner', rule: 'no owners', reason: 'owners are for nobody' },
   ],
   'session.open': [

@@ -124,7 +124,7 @@ export function checkCef(line: string): string[] {
     const length = cefLengths[key];
     if (length === undefined) problems.push(`${key} is unknown`);
     else if (value.length > length) problems.push(`${key} is too long`);
-    if (value === '' || (/^(?:cs|cn|c6a)\d$/.test(key) && !extension.has(`${key}Label`))) problems.push(`${key} is empty or has no label`);
+    if (value === '' || (/^(?:cs|cn|c6a|flexString)\d$/.test(key) && !extension.has(`${key}Label`))) problems.push(`${key} is empty or has no label`);
   }
   if (!/^\d{13}$/.test(extension.get('rt') ?? '')) problems.push('rt is no moment in milliseconds');
   if (extension.has('src') && isIP(extension.get('src') ?? '') !== 4) problems.push('src is no IPv4 address');

@@ -53,6 +53,45 @@ describe.each(siemFormats)('%s', (format) => {
   });
 });
 
+describe('the person behind a machine', () => {
+  const of = (kind: string, index = 0) => records.filter(({ entry: { event } }) => event.kind === kind && 'who' in event && event.who.kind === 'workload')[index] as SiemRecord;
+  const [verified, claimed] = [of('login'), of('grant.deny')];
+  const read = (format: SiemFormat, record: SiemRecord) => JSON.parse(formatterOf(format)(record));
+  const erin = { name: 'Erin Engineer', id: 'u-17' };
+
+  test('OCSF: what is claimed has a name of its own, and the whole chain is there', () => {
+    expect(read('ocsf', verified)).toMatchObject({ actor: { user: { uid: 'repo:shop/app', type: 'Workload' } }, unmapped: { human: erin, chain: [{}, {}, {}, { strength: 'verified' }] } });
+    expect(read('ocsf', verified).unmapped.claimed_human).toBeUndefined();
+    expect(read('ocsf', claimed)).toMatchObject({ unmapped: { claimed_human: erin, chain: [{}, {}, { strength: 'claimed' }, { strength: 'claimed' }] } });
+    expect(read('ocsf', claimed).unmapped.human).toBeUndefined();
+  });
+
+  test('ECS: only who is verified is a related user, and the links are kept apart', () => {
+    expect(read('ecs', verified)).toMatchObject({ labels: { human: erin.name }, related: { user: expect.arrayContaining([erin.name, erin.id]) } });
+    expect(read('ecs', claimed).labels).toEqual({ claimed_human: erin.name });
+    expect(read('ecs', claimed).related.user).not.toContain(erin.name);
+    const { chain } = read('ecs', verified).gate.user;
+    expect(chain.verified).toHaveLength(3);
+    expect(chain.claimed).toEqual([expect.stringMatching(/^author: Mallory/)]);
+  });
+
+  test('LogEntry: labels to search for, the chain in the payload', () => {
+    expect(read('gcp', verified)).toMatchObject({ labels: { human: erin.name }, jsonPayload: { actor: { chain: [{}, {}, {}, { strength: 'verified' }] } } });
+    expect(read('gcp', claimed).labels).toMatchObject({ claimed_human: erin.name });
+    expect(read('gcp', claimed).labels.human).toBeUndefined();
+  });
+
+  test('CEF: under a label that says it, and no link looks like two', () => {
+    expect(parseCef(formatCef(verified)).extension.get('flexString1Label')).toBe('human behind');
+    const { extension } = parseCef(formatCef(claimed));
+    expect(extension.get('flexString1Label')).toBe('claimed human behind');
+    expect(extension.get('flexString2')?.split('; ').map((link) => link.replace(/:.*/, ''))).toEqual([
+      'workload, verified by token', 'run, verified by token', 'author, claimed by client', 'human, claimed by client',
+    ]);
+    expect(extension.get('msg')).toContain('(for Erin Engineer?)');
+  });
+});
+
 describe('the ids of entries', () => {
   const idsOf: readonly (readonly [SiemFormat, (line: string) => unknown])[] = [
     ['ocsf', (line) => JSON.parse(line).metadata.uid],

@@ -1,6 +1,7 @@
 /** Entries in the Common Event Format, version 0: a header whose fields bars part, and an extension of `key=value` pairs. */
+import { describeLink, strengthOf } from '../../principal/behind.ts';
 import { showHidden, showOnOneLine } from '../visible-text.ts';
-import { severityOf, type Severity, type SiemRecord } from './context.ts';
+import { severityOf, type Severity, type SiemRecord, type Who } from './context.ts';
 import { factsOf, type Facts } from './facts.ts';
 
 /** From 0 to 10; above 8 is what the format calls very high. */
@@ -47,9 +48,16 @@ function extensionOf({ index, relay, entry }: SiemRecord, facts: Facts): readonl
     ...labelled('cn1', 'leaf index', index),
     ...labelled('cn2', 'sequence in session', entry.seq),
     ...labelled('cn3', 'rows', numberOf(details['rows'])),
+    ...labelled('flexString1', facts.human === undefined ? 'claimed human behind' : 'human behind', (facts.human ?? facts.claimedHuman)?.name),
+    ...labelled('flexString2', 'chain', chainOf(actor)),
     ['msg', facts.message],
   ];
   return pairs.flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)] as const]));
+}
+
+/** How sure each link is stands before what it says, so that no cut takes it away; none can look like two. */
+function chainOf(who: Who | undefined): string | undefined {
+  return who?.chain?.map((link) => `${link.kind}, ${strengthOf(link)}: ${showOnOneLine(describeLink(link)).replaceAll(';', ',')}`).join('; ');
 }
 
 function actionOf({ kind, details }: Facts): string | undefined {

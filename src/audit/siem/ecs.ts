@@ -1,7 +1,9 @@
 /** Entries in the Elastic Common Schema, version 8; what it has no field for stands under `gate`. */
+import { describeLink } from '../../principal/behind.ts';
+import type { Link } from '../../principal/principal.ts';
 import type { Event } from '../entry.ts';
 import { severities, severityOf, type SiemRecord, type Who } from './context.ts';
-import { factsOf, type Facts } from './facts.ts';
+import { factsOf, type Behind, type Facts } from './facts.ts';
 
 const ecsVersion = '8.11.0';
 
@@ -9,7 +11,7 @@ export function formatEcs(record: SiemRecord): string {
   const { index, relay, relayVersion, entry } = record;
   const facts = factsOf(record);
   const { kind, source, actor, affected } = facts;
-  const people = [actor, affected].flatMap((one) => (one ? [one.name, one.subject] : []));
+  const people = [actor, affected].flatMap((one) => (one ? [one.name, one.subject] : [])).concat(namesOf(facts.human));
   return JSON.stringify({
     '@timestamp': entry.time,
     message: facts.message,
@@ -27,6 +29,7 @@ export function formatEcs(record: SiemRecord): string {
       ...(facts.reason !== undefined && { reason: facts.reason }),
       ...(facts.durationMs !== undefined && { duration: Math.round(facts.durationMs * 1_000_000) }),
     },
+    ...labelsOf(facts),
     ...(actor && { user: userOf(actor, facts.isInSession ? facts.role : undefined, affected) }),
     ...(people.length > 0 || source?.ip !== undefined ? { related: relatedOf(people, source?.ip) } : {}),
     ...(source && { source }),
@@ -47,6 +50,23 @@ function userOf(actor: Who, role: string | undefined, affected: Who | undefined)
   };
 }
 
+/** What is only claimed is no related user: whoever looks for somebody's deeds would find what another said. */
+function labelsOf({ human, claimedHuman }: Facts): object {
+  if (human === undefined && claimedHuman === undefined) return {};
+  return { labels: { ...(human && { human: human.name }), ...(claimedHuman && { claimed_human: claimedHuman.name }) } };
+}
+
+function namesOf(behind: Behind | undefined): string[] {
+  return behind === undefined ? [] : [behind.name, ...(behind.id === undefined ? [] : [behind.id])];
+}
+
+/** As texts, and apart: an index takes a list of objects to pieces, and would no longer know which of them is verified. */
+function chainOf({ chain }: Who): object {
+  if (chain === undefined) return {};
+  const texts = (wanted: Link['strength']) => chain.filter(({ strength }) => strength === wanted).map((link) => `${link.kind}: ${describeLink(link)} (by ${link.source})`);
+  return { chain: { verified: texts('verified'), claimed: texts('claimed') } };
+}
+
 function relatedOf(people: readonly string[], ip: string | undefined): object {
   return { ...(people.length > 0 && { user: [...new Set(people)] }), ...(ip !== undefined && { ip: [ip] }) };
 }
@@ -59,7 +79,7 @@ function gateOf(entry: SiemRecord['entry'], facts: Facts, kind: string): object 
     kind,
     chain: { id: entry.session, seq: entry.seq, prev: entry.prev },
     ...common,
-    ...(actor && { user: { kind: actor.kind, groups: actor.groups } }),
+    ...(actor && { user: { kind: actor.kind, groups: actor.groups, ...chainOf(actor), human: facts.human, claimed_human: facts.claimedHuman } }),
     event: { [kind.replaceAll('.', '_')]: details },
   };
 }

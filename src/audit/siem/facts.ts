@@ -1,5 +1,6 @@
 /** What every format says of an entry, found once: who did what to what, how it went, and only what the entry has in the open. */
 import { hash } from 'node:crypto';
+import { humanBehind } from '../../principal/principal.ts';
 import { decisionsChain, type Event, type EventOf } from '../entry.ts';
 import { splitEvent } from '../seal.ts';
 import type { SiemRecord, Who } from './context.ts';
@@ -10,6 +11,8 @@ export type Outcome = 'success' | 'failure' | 'unknown';
 
 /** Fields of the event that stand in the open, by name. */
 export type OpenFields = Readonly<Record<string, unknown>>;
+
+export type Behind = { readonly name: string; readonly id?: string };
 
 export type Facts = {
   /** Unique and the same at each export: a hash of the log's origin and the place of the leaf, in hex. */
@@ -23,6 +26,9 @@ export type Facts = {
   /** Who did it, and to whom where that is somebody else. */
   readonly actor?: Who;
   readonly affected?: Who;
+  /** The person behind the actor, where that is a machine: what is claimed never stands where what is verified does. */
+  readonly human?: Behind;
+  readonly claimedHuman?: Behind;
   /** The session it belongs to or is about, and whether the actor did it within that session, in its role. */
   readonly session?: string;
   readonly isInSession: boolean;
@@ -61,7 +67,7 @@ export function factsOf({ index, relay, entry, context }: SiemRecord): Facts {
     ...(context?.ticket !== undefined && { ticket: context.ticket }),
     ...(context?.reason !== undefined && { purpose: context.reason }),
     ...texts,
-    ...(who && { actor: who }),
+    ...(who && { actor: who, ...behindOf(who) }),
     ...(affected && { affected }),
     ...(typeof session === 'string' && { session }),
     isInSession: entry.session !== decisionsChain && event.kind !== 'session.kill',
@@ -82,6 +88,13 @@ function personsOf(event: Event, owner: Who | undefined): { who?: Who | undefine
   if (event.kind === 'key.shred') return { who: event.by[0] };
   if ('who' in event) return { who: event.who };
   return { who: 'by' in event ? event.by : owner };
+}
+
+function behindOf(who: Who): Pick<Facts, 'human' | 'claimedHuman'> {
+  const human = who.kind === 'human' ? undefined : humanBehind(who);
+  if (human === undefined) return {};
+  const behind = { name: human.value, ...(human.id !== undefined && { id: human.id }) };
+  return human.strength === 'verified' ? { human: behind } : { claimedHuman: behind };
 }
 
 function outcomeOf(event: Event): Outcome {

@@ -21,6 +21,8 @@ export function formatGcp(record: SiemRecord): string {
       outcome: facts.outcome,
       ...(session !== undefined && { session }),
       ...(facts.actor && { user: facts.actor.name }),
+      ...(facts.human && { human: facts.human.name }),
+      ...(facts.claimedHuman && { claimed_human: facts.claimedHuman.name }),
       ...(facts.target !== undefined && { target: facts.target }),
     },
     ...(isInSession && {

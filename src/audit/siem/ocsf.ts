@@ -15,7 +15,7 @@ export function formatOcsf(record: SiemRecord): string {
   const { class: { uid: classUid, name: className, category }, activity, control } = activityOf(entry.event);
   const severity = severityOf(entry.event);
   const [statusId, status] = statuses[facts.outcome];
-  const { rule, role, grant, request, ticket, purpose, details } = facts;
+  const { rule, role, grant, request, ticket, purpose, details, actor, human, claimedHuman } = facts;
   return JSON.stringify({
     activity_id: activity.id,
     activity_name: activity.name,
@@ -47,6 +47,6 @@ export function formatOcsf(record: SiemRecord): string {
     },
     ...attributesOf(classUid, facts, entry.event, relayVersion),
     ...(control && { action_id: control.action.id, action: control.action.name, disposition_id: control.id, disposition: control.name }),
-    unmapped: { rule, role, grant, request, ticket, purpose, seq: entry.seq, prev: entry.prev, ...details },
+    unmapped: { rule, role, grant, request, ticket, purpose, seq: entry.seq, prev: entry.prev, ...details, human, claimed_human: claimedHuman, chain: actor?.chain },
   });
 }

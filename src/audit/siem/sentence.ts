@@ -1,4 +1,5 @@
 /** An entry as one sentence for whoever reads it in a SIEM, from what stands in the open alone. */
+import { nameOf } from '../../principal/behind.ts';
 import { describeDecision, isDecision } from '../decisions.ts';
 import type { Event, EventOf } from '../entry.ts';
 import type { SessionContext } from './context.ts';
@@ -6,15 +7,15 @@ import type { SessionContext } from './context.ts';
 /** May hold any character that a client or a person typed. */
 export function describeEvent(event: Event, context: SessionContext | undefined): string {
   if (isDecision(event)) return describeDecision(event);
-  const who = context?.who.name ?? 'somebody';
+  const who = context === undefined ? 'somebody' : nameOf(context.who);
   const where = context === undefined ? '' : ` on ${context.target}`;
   switch (event.kind) {
     case 'session.open':
-      return `${event.who.name} opens a session on ${event.target} as ${event.role}${because(event.reason)}`;
+      return `${nameOf(event.who)} opens a session on ${event.target} as ${event.role}${because(event.reason)}`;
     case 'session.close':
       return `the session of ${who}${where} ends${because(event.reason)}`;
     case 'session.kill':
-      return `${event.by.name} ends the session of ${who}${where}${because(event.reason)}`;
+      return `${nameOf(event.by)} ends the session of ${who}${where}${because(event.reason)}`;
     case 'connection.open':
       return `${who} connects${where} from ${event.clientAddress}`;
     case 'connection.close':

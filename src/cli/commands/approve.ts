@@ -1,6 +1,7 @@
 /** gate approve: one person's yes to a request. */
 import { Command, InvalidArgumentError } from 'commander';
 import type { Approve, RequestInfo } from '../../api/request-api.ts';
+import { nameOf } from '../../principal/behind.ts';
 import type { Context } from '../context.ts';
 import { readDuration } from '../grant-flags.ts';
 import { formatSpan, oneLine, shorten } from '../output.ts';
@@ -38,7 +39,7 @@ export async function runApprove(context: Context, id: string, flags: Flags): Pr
 
 export function describeApproval(request: RequestInfo): string {
   const { id, kind, requester, target, role, state, approvals, approval, durationSeconds = 0, grant = '', statement, allowed } = request;
-  const who = requester.name;
+  const who = oneLine(nameOf(requester));
   const what = {
     grant: `a grant on ${target} as ${role} for ${formatSpan(durationSeconds)}`,
     review: `grant ${grant} on ${target} as ${role}`,

@@ -1,6 +1,8 @@
 /** gate deny: one person's no to a request. */
 import { Command } from 'commander';
+import { nameOf } from '../../principal/behind.ts';
 import type { Context } from '../context.ts';
+import { oneLine } from '../output.ts';
 
 export function denyCommand(context: Context): Command {
   return new Command('deny')
@@ -16,6 +18,6 @@ export async function runDeny(context: Context, id: string, reason: string): Pro
   const request = await (await context.relay()).deny(id, reason);
   if (io.json) return io.writeJson(request);
   const { state, denials, approval } = request;
-  if (state === 'denied') io.say(`Request ${request.id} of ${request.requester.name} is denied.`);
+  if (state === 'denied') io.say(`Request ${request.id} of ${oneLine(nameOf(request.requester))} is denied.`);
   else io.say(`Your no counts: ${denials} of the ${approval.denials} that it takes to deny request ${request.id}.`);
 }

@@ -26,7 +26,8 @@ export async function runStatus(context: Context): Promise<void> {
   const login = await relay.whoAmI();
   if (!io.json) {
     await io.write(line('login', describeLogin(login)));
-    for (const link of formatChain(login.chain ?? [])) await io.write(`         ${link}\n`);
+    const behind = formatChain(login.chain ?? []).map((link, index) => `${(index === 0 ? 'chain' : '').padEnd(8)} ${link}\n`);
+    await io.write(behind.join(''));
   }
   const sessions = (await relay.sessions({ limit: sessionsMax })).filter((session) => isOpenAndOf(login, session));
   if (io.json) return io.writeJson({ relay: relay.url, login, sessions });

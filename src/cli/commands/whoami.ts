@@ -26,9 +26,8 @@ export async function runWhoami(context: Context): Promise<void> {
     ['token', `expires ${formatRelative(who.expiresAt, new Date())} (${who.expiresAt})`],
     ['kept in', describePlace(place)],
   ] as const;
-  await io.write(lines.map(([label, value]) => `${label.padEnd(8)} ${oneLine(value)}\n`).join(''));
-  const chain = formatChain(who.chain ?? []);
-  if (chain.length > 0) await io.write(['', ...chain].map((line) => `${line}\n`).join(''));
+  const behind = formatChain(who.chain ?? []).map((line, index) => `${(index === 0 ? 'chain' : '').padEnd(8)} ${line}\n`);
+  await io.write([...lines.map(([label, value]) => `${label.padEnd(8)} ${oneLine(value)}\n`), ...behind].join(''));
 }
 
 function describePlace(place: LoginPlace): string {

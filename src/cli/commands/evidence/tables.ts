@@ -1,5 +1,6 @@
 /** From the entries of a record to the tables of evidence: grants, requests, denials, sessions, reads and keys. */
 import type { AuditEntry, Event, EventOf } from '../../../audit/entry.ts';
+import { nameOf } from '../../../principal/behind.ts';
 import type { Cell } from './csv.ts';
 
 export type Period = { readonly since?: Date; readonly until?: Date };
@@ -170,6 +171,6 @@ const sessionHead = [
 ];
 
 /** A name alone may be anybody's. */
-function personOf({ name, issuer, subject }: Who): string {
-  return `${name} <${issuer} ${subject}>`;
+function personOf(who: Who): string {
+  return `${nameOf(who)} <${who.issuer} ${who.subject}>`;
 }

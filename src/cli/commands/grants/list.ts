@@ -1,6 +1,7 @@
 /** gate grants list: the newest grants that the caller may see, one per line. */
 import { Command, InvalidArgumentError } from 'commander';
 import type { GrantSummary } from '../../../api/request-api.ts';
+import { nameOf } from '../../../principal/behind.ts';
 import type { Context } from '../../context.ts';
 import { formatRelative, formatTable } from '../../output.ts';
 
@@ -31,7 +32,7 @@ export function formatGrants(grants: readonly GrantSummary[], now: Date): string
     grants.map((grant) => [
       grant.id,
       grant.revokedBy === undefined ? grant.state : `revoked by ${grant.revokedBy}`,
-      grant.principal.name,
+      nameOf(grant.principal),
       grant.target,
       grant.role,
       formatRelative(grant.createdAt, now),

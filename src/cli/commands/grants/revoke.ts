@@ -1,6 +1,8 @@
 /** gate grants revoke: ends a grant and its sessions now. */
 import { Command } from 'commander';
+import { nameOf } from '../../../principal/behind.ts';
 import type { Context } from '../../context.ts';
+import { oneLine } from '../../output.ts';
 
 export function revokeCommand(context: Context): Command {
   return new Command('revoke')
@@ -16,5 +18,5 @@ export async function runGrantsRevoke(context: Context, id: string, reason: stri
   const { io } = context;
   const grant = await (await context.relay()).revokeGrant(id, reason);
   if (io.json) return io.writeJson(grant);
-  io.say(`Grant ${grant.id} of ${grant.principal.name} on ${grant.target} is revoked, and its sessions have ended.`);
+  io.say(`Grant ${grant.id} of ${oneLine(nameOf(grant.principal))} on ${grant.target} is revoked, and its sessions have ended.`);
 }

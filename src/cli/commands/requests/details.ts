@@ -2,6 +2,8 @@
 import type { HeldStatementInfo, RequestInfo } from '../../../api/request-api.ts';
 import { showHidden } from '../../../audit/visible-text.ts';
 import { showParameter } from '../../../audit/words.ts';
+import { nameOf } from '../../../principal/behind.ts';
+import { formatChain } from '../../chain.ts';
 import { formatRelative, oneLine } from '../../output.ts';
 import { describeState, describeWish } from './list.ts';
 
@@ -30,11 +32,16 @@ export function formatRequest(request: RequestInfo, now: Date): string {
     ...(allowed === undefined ? [] : ([['good for', describeAllowed(allowed, now)]] as [string, string][])),
   ];
   const head = rows.map(([label, value]) => `${label.padEnd(12)} ${oneLine(value)}\n`).join('');
-  return statement === undefined ? head : `${head}\n${formatStatement(statement)}`;
+  return [`${head}${formatBehind(requester)}`, ...(statement === undefined ? [] : [formatStatement(statement)])].join('\n');
+}
+
+/** Whom a machine acts for: an approver has to know what of it is proven. */
+function formatBehind({ chain = [] }: RequestInfo['requester']): string {
+  return chain.length === 0 ? '' : `\nWho is behind it:\n${formatChain(chain).map((line) => `    ${line}\n`).join('')}`;
 }
 
 function describeVote({ by, at, reason }: RequestInfo['votes'][number], now: Date): string {
-  return `by ${by.name} ${formatRelative(at, now)}${reason === undefined ? '' : `: ${reason}`}`;
+  return `by ${nameOf(by)} ${formatRelative(at, now)}${reason === undefined ? '' : `: ${reason}`}`;
 }
 
 function describeAllowed({ usesLeft, until, anyParameters }: NonNullable<RequestInfo['allowed']>, now: Date): string {

@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { RequestState, RequestSummary } from '../../../api/request-api.ts';
 import type { RequestQuery } from '../../../client/relay-client.ts';
+import { nameOf } from '../../../principal/behind.ts';
 import type { Context } from '../../context.ts';
 import { formatRelative, formatSpan, formatTable, oneLine, shorten } from '../../output.ts';
 
@@ -43,7 +44,7 @@ export function formatRequests(requests: readonly RequestSummary[], now: Date): 
     requests.map((request) => [
       request.id,
       describeState(request),
-      request.requester.name,
+      nameOf(request.requester),
       request.target,
       request.role,
       shorten(oneLine(describeWish(request)), whatWidth),

@@ -1,6 +1,8 @@
 /** gate sessions kill: ends a session now. */
 import { Command } from 'commander';
+import { nameOf } from '../../../principal/behind.ts';
 import type { Context } from '../../context.ts';
+import { oneLine } from '../../output.ts';
 
 export function killCommand(context: Context): Command {
   return new Command('kill')
@@ -19,5 +21,5 @@ export async function runSessionsKill(context: Context, id: string, reason: stri
   const { io } = context;
   const session = await (await context.relay()).killSession(id, reason);
   if (io.json) return io.writeJson(session);
-  io.say(`Session ${session.id} of ${session.principal.name} on ${session.target} has ended.`);
+  io.say(`Session ${session.id} of ${oneLine(nameOf(session.principal))} on ${session.target} has ended.`);
 }

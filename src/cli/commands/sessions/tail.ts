@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { AuditEntry } from '../../../audit/entry.ts';
 import type { RelayClient } from '../../../client/relay-client.ts';
 import { GateError } from '../../../errors/errors.ts';
+import { nameOf } from '../../../principal/behind.ts';
 import type { Context } from '../../context.ts';
 import { oneLine } from '../../output.ts';
 import { createStyle } from '../../transcript-style.ts';
@@ -26,7 +27,7 @@ export async function runSessionsTail(context: Context, ids: readonly string[]):
   const finished = new AbortController();
   const signal = AbortSignal.any([stop, finished.signal]);
   const users = new Users(relay);
-  const named = new Map((await Promise.all(ids.map((id) => relay.session(id)))).map(({ id, principal }) => [id, principal.name]));
+  const named = new Map((await Promise.all(ids.map((id) => relay.session(id)))).map(({ id, principal }) => [id, nameOf(principal)]));
   for (const [id, name] of named) users.set(id, name);
   const print = await createPrinter(context, users);
   const follow = async (entries: AsyncIterable<AuditEntry>) => {
@@ -82,7 +83,7 @@ class Users {
   }
 
   async of({ session, event }: AuditEntry): Promise<string> {
-    const name = this.#names.get(session) ?? (event.kind === 'session.open' ? event.who.name : await this.#ask(session));
+    const name = this.#names.get(session) ?? (event.kind === 'session.open' ? nameOf(event.who) : await this.#ask(session));
     if (event.kind === 'session.close') this.#names.delete(session);
     else this.#names.set(session, name);
     return name;
@@ -90,6 +91,6 @@ class Users {
 
   async #ask(session: string): Promise<string> {
     const found = await this.#relay.session(session).catch(() => undefined);
-    return found?.principal.name ?? '?';
+    return found === undefined ? '?' : nameOf(found.principal);
   }
 }
