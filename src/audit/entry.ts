@@ -1,5 +1,6 @@
 /** The shapes of the record: every entry that a session can leave, as it stands in the log. */
 import * as z from 'zod/mini';
+import { durabilities } from './durability.ts';
 import { linkKinds } from '../principal/principal.ts';
 
 /** One step from a workload or an agent back to a person. */
@@ -142,6 +143,8 @@ export const Event = z.discriminatedUnion('kind', [
     ticket: z.optional(z.string()),
     expiresAt: z.string(),
     command: z.enum(['connect', 'exec']),
+    /** How far the record of a statement has to be, and before what; absent: on disk before it is forwarded. */
+    durability: z.optional(z.enum(durabilities)),
     /** SHA-256 of the policy text in force, in hex. */
     policy: z.string(),
     relayVersion: z.string(),

@@ -8,6 +8,14 @@ export interface Recorder {
    * never see them. Calls of one tick share one write and one fdatasync.
    */
   record(session: string, events: readonly Event[]): Promise<void>;
+  /**
+   * Appends events that count once the operating system has them. `written` rejects when it has not, and then they do
+   * not count. What was written stays, and is written again where a sync fails; `durable` rejects then all the same.
+   * Without `isUrgent` they are synced soon, or with the next that must be.
+   */
+  write(session: string, events: readonly Event[], isUrgent: boolean): Written;
   /** Whether the last write succeeded, or the log has been opened anew since. */
   readonly isAvailable: boolean;
 }
+
+export type Written = { readonly written: Promise<void>; readonly durable: Promise<void> };

@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import * as z from 'zod/mini';
+import { durabilities, type Durability } from '../audit/durability.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import type { IssuerSettings } from '../oidc/verify.ts';
 import { asymmetricAlgorithms, Duration } from '../policy/policy-file.ts';
@@ -26,6 +27,8 @@ const Target = z.strictObject({
   /** verify-full: encrypted, certificate chain and host name checked. */
   tls: z._default(z.enum(['verify-full', 'disable']), 'verify-full'),
   caFile: z.optional(text),
+  /** How far the record must be before a statement is forwarded, or its result sent. */
+  durability: z._default(z.enum(durabilities), 'before-forward'),
 });
 
 const File = z.strictObject({
@@ -63,6 +66,7 @@ export type Target = {
   readonly tls: 'verify-full' | 'disable';
   /** PEM. Without it the system's certificate authorities count. */
   readonly ca?: string;
+  readonly durability: Durability;
 };
 
 export type RelayConfig = {

@@ -8,8 +8,6 @@ import {
   encodeParameterStatus,
   encodeReadyForQuery,
 } from '../pgwire/backend.ts';
-import { grammarFor, type Grammar } from '../sql/parser.ts';
-import { parseSearchPath } from '../sql/search-path.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Admission } from './admission.ts';
@@ -18,12 +16,14 @@ import { Gatekeeper } from './gatekeeper.ts';
 import { authenticate, ByteQueue, clientSettings, readStartup, upstreamParameters, type Handshake } from './handshake.ts';
 import { Holds } from './holds.ts';
 import { inspect } from './inspect.ts';
+import { asGateError, checkLogin, grammarOf, maskedPath, stateAtEnd } from './login.ts';
 import type { LiveSession, SessionConnection } from './live-session.ts';
 import { showStatus } from '../mask/reports.ts';
 import { maskKeyParameters } from './mask-key.ts';
 import { Masking } from './masking.ts';
-import { Pending, type Run } from './pending.ts';
+import { Pending } from './pending.ts';
 import { ResultGate } from './result-gate.ts';
+import { ResultBarrier } from './result-barrier.ts';
 import { Rows } from './rows.ts';
 import { SettingsWatch } from './settings-watch.ts';
 import { Statements } from './statements.ts';
@@ -50,6 +50,8 @@ export class Connection implements SessionConnection {
   #pending: Pending | undefined;
   #cancelling: Promise<void> | undefined;
   #wakeDrained: (() => void) | undefined;
+  /** What the client gets once the record of what it comes from is durable. */
+  readonly #barrier = new ResultBarrier((bytes) => this.#isTunnelClosed || this.#tunnel().write(bytes));
   #isTerminating = false;
   #ending: Promise<void> | undefined;
   #isTunnelClosed = false;
@@ -228,6 +230,7 @@ export class Connection implements SessionConnection {
       holds,
       write: (bytes) => upstream.socket.write(bytes),
       drained: () => new Promise((resolve) => (this.#wakeDrained = resolve)),
+      holdResults: (durable) => this.#holdResults(durable),
       cancelRunning: () => this.#cancelRunning(upstream),
       cancelling: () => this.#cancelling,
       pauseClient: () => this.#tunnel().pause(),
@@ -317,10 +320,11 @@ export class Connection implements SessionConnection {
   }
 
   async #closeClient(error: GateError | undefined, reason: string): Promise<void> {
+    await this.#barrier.finish();
     if (this.#isTunnelClosed) return;
     if (error === undefined) return this.#tunnel().close(1000, reason);
     const fatal = encodeGateError(error, 'FATAL');
-    if (this.#rows === undefined) this.#tunnel().write(fatal);
+    if (this.#rows === undefined || this.#barrier.hasFailed) this.#tunnel().write(fatal);
     else {
       const timeout = new Promise((resolve) => setTimeout(resolve, boundaryTimeoutMs).unref());
       const closed = new Promise<void>((resolve) => {
@@ -352,47 +356,13 @@ export class Connection implements SessionConnection {
   }
 
   #write(bytes: Buffer): boolean {
-    return this.#isTunnelClosed || this.#tunnel().write(bytes);
+    return this.#barrier.write(bytes);
   }
-}
 
-/** A server that has reported an error has told the statement's end, and behind a FATAL one it runs nothing more. */
-function stateAtEnd(run: Run, hasSeenFatal: boolean): 'error' | 'skipped' | 'unknown' {
-  if (run.sqlstate !== undefined) return 'error';
-  return hasSeenFatal ? 'skipped' : 'unknown';
-}
-
-/** Fails with `not-supported` for a server whose grammar is not known. */
-function grammarOf({ parameters }: Upstream): Grammar {
-  return grammarFor(Number.parseInt(parameters.get('server_version') ?? '', 10));
-}
-
-function checkLogin(session: LiveSession, parameters: ReadonlyMap<string, string>): void {
-  const user = parameters.get('user') ?? '';
-  const database = parameters.get('database') ?? user;
-  if (user !== session.user) {
-    throw new GateError('tunnel-password', `this tunnel is for user "${session.user}", not "${user}"`, {
-      hint: `Connect with -U ${session.user}.`,
-    });
+  #holdResults(durable: Promise<void>): void {
+    this.#barrier.hold(durable).then(
+      (hasRoom) => hasRoom && this.#upstream?.socket.resume(),
+      (error: unknown) => void this.end(asGateError(error), messageOf(error)),
+    );
   }
-  if (database !== session.target.database && database !== session.target.name) {
-    throw new GateError('target-unknown', `this tunnel leads to database "${session.target.database}", not "${database}"`, {
-      hint: `Connect with -d ${session.target.database}.`,
-    });
-  }
-}
-
-function asGateError(error: unknown): GateError {
-  return error instanceof GateError ? error : new GateError('internal', 'the relay failed on this connection', { cause: error });
-}
-
-/** What names mean to a masked principal must not change, so their search_path is set here once: the client's own, or the role's. */
-function maskedPath({ catalog, target }: LiveSession, asked: Readonly<Record<string, string>>): readonly string[] {
-  const { search_path: path } = asked;
-  const pinned = path === undefined ? catalog.defaultSearchPath : parseSearchPath(path, target.user);
-  // Schemas that are not there now are left out: one that somebody makes later must not come to mean something.
-  if (pinned !== undefined) return pinned.filter((schema) => catalog.current?.hasSchema(schema) === true);
-  throw new GateError('upstream-unreachable', `what names stand for in the database of target ${target.name} is not known, so nothing can be masked`, {
-    hint: "The relay could not read the database's catalog; its operator finds the reason in its log.",
-  });
 }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 import type { Event, Parameter } from '../audit/entry.ts';
+import type { Durability } from '../audit/durability.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Run } from './pending.ts';
@@ -16,6 +17,7 @@ const backlogRetryMs = 1000;
 export class Journal {
   readonly session: string;
   readonly #recorder: Recorder;
+  readonly #durability: Durability;
   #connections: number;
   #statements: number;
   /** Outcomes that could not be written; they go first when the log can be written again. */
@@ -23,8 +25,9 @@ export class Journal {
   #retry: NodeJS.Timeout | undefined;
 
   /** `last`: the highest numbers on record, after which numbering goes on. */
-  constructor(session: string, recorder: Recorder, last: { lastConnection: number; lastStatement: number }) {
+  constructor(session: string, recorder: Recorder, last: { lastConnection: number; lastStatement: number }, durability: Durability = 'before-forward') {
     this.session = session;
+    this.#durability = durability;
     this.#recorder = recorder;
     this.#connections = last.lastConnection;
     this.#statements = last.lastStatement;
@@ -39,11 +42,31 @@ export class Journal {
   }
 
   /** Resolves when the events are durable; rejects with `record-unavailable` when they do not count. */
-  async record(events: readonly Event[]): Promise<void> {
+  record(events: readonly Event[]): Promise<void> {
+    return this.#withBacklog((backlog) => this.#recorder.record(this.session, [...backlog, ...events]));
+  }
+
+  /**
+   * Resolves when what these events are about may be forwarded, by the durability of the session; rejects as `record`
+   * does. Where the result has to wait for the disk, `durable` is what it waits for.
+   */
+  async recordToForward(events: readonly Event[]): Promise<{ readonly durable?: Promise<void> }> {
+    if (this.#durability === 'before-forward') return this.record(events).then(() => ({}));
+    const isUrgent = this.#durability === 'before-result';
+    let durable: Promise<void> | undefined;
+    await this.#withBacklog((backlog) => {
+      const recording = this.#recorder.write(this.session, [...backlog, ...events], isUrgent);
+      durable = recording.durable;
+      return recording.written;
+    });
+    return isUrgent && durable !== undefined ? { durable } : {};
+  }
+
+  async #withBacklog(record: (backlog: readonly Event[]) => Promise<void>): Promise<void> {
     const backlog = this.#backlog;
     this.#backlog = [];
     try {
-      await this.#recorder.record(this.session, [...backlog, ...events]);
+      await record(backlog);
     } catch (error) {
       this.#backlog.unshift(...backlog.slice(0, backlogMax - this.#backlog.length));
       throw error;
@@ -52,7 +75,17 @@ export class Journal {
 
   /** For what has happened already and can no longer be refused: written as soon as the log can be written. */
   note(event: Event): Promise<void> {
-    return this.record([event]).catch(() => {
+    return this.#keep(event, this.record([event]));
+  }
+
+  /** The same, for what nobody waits for: it shares the sync of what comes next. */
+  #noteSoon(event: Event): void {
+    const written = this.#withBacklog((backlog) => this.#recorder.write(this.session, [...backlog, event], false).written);
+    void this.#keep(event, written);
+  }
+
+  #keep(event: Event, recording: Promise<void>): Promise<void> {
+    return recording.catch(() => {
       if (this.#backlog.length < backlogMax) this.#backlog.push(event);
       this.#retryLater();
     });
@@ -68,10 +101,10 @@ export class Journal {
 
   noteOutcome(connection: number, run: Run, state: 'ok' | 'error' | 'suspended' | 'skipped' | 'unknown'): void {
     const { statement, tags, rows, bytesOut, bytesIn, sqlstate, capture } = run;
-    for (const result of capture.results()) void this.note({ kind: 'result', connection, statement, ...result });
+    for (const result of capture.results()) this.#noteSoon({ kind: 'result', connection, statement, ...result });
     const { digest } = capture;
     const durationMs = Math.round((performance.now() - run.startedAtMs) * 1000) / 1000;
-    void this.note({
+    this.#noteSoon({
       kind: 'outcome',
       connection,
       statement,

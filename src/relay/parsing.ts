@@ -1,6 +1,7 @@
 /** Parses SQL for all sessions, in the grammar of their server: short texts at once, long ones in a worker with a deadline. */
 import { Worker } from 'node:worker_threads';
 import { GateError } from '../errors/errors.ts';
+import { KnownShapes } from '../sql/known-shapes.ts';
 import {
   inlineSqlBytesMax,
   loadParser,
@@ -43,8 +44,11 @@ export class StatementParser {
 
   /** Makes ready what `parse` needs for a server; it would load it by itself, and so delay the first statement. */
   async loadGrammar(grammar: Grammar): Promise<void> {
-    this.#inline.set(grammar, await loadParser(grammar));
-    this.#inlineSyntax.set(grammar, await loadSyntaxParser(grammar));
+    if (this.#inline.has(grammar)) return;
+    const [parse, parseSyntax] = await Promise.all([loadParser(grammar), loadSyntaxParser(grammar)]);
+    const shapes = new KnownShapes(parse);
+    this.#inline.set(grammar, (sql) => shapes.parse(sql));
+    this.#inlineSyntax.set(grammar, parseSyntax);
   }
 
   /** Fails with GateError for a text that is too long, too complex or too slow to examine. */

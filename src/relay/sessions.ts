@@ -112,6 +112,7 @@ export class Sessions {
         ...(grant.ticket !== undefined && { ticket: grant.ticket }),
         expiresAt: grant.expiresAt.toISOString(),
         command: session.command,
+        ...(live.target.durability !== 'before-forward' && { durability: live.target.durability }),
         policy: policy().digest,
         relayVersion,
       },
@@ -297,7 +298,7 @@ export class Sessions {
     const { config, recorder, services } = this.#options;
     const target = config.targets.get(session.grant.target);
     if (target === undefined) throw new GateError('target-unknown', `the target "${session.grant.target}" is not configured`);
-    const journal = new Journal(session.id, recorder, recorder.lastNumbers(session.id));
+    const journal = new Journal(session.id, recorder, recorder.lastNumbers(session.id), target.durability);
     return new LiveSession(session, target, journal, services, waitSeconds);
   }
 

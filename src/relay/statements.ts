@@ -29,6 +29,8 @@ export type StatementsOptions = {
   readonly cancelling: () => Promise<void> | undefined;
   readonly pauseClient: () => void;
   readonly resumeClient: () => void;
+  /** Nothing more goes to the client before this resolves. */
+  readonly holdResults: (durable: Promise<void>) => void;
   /** Asks the server to cancel what runs. */
   readonly cancelRunning: () => void;
   /** The client broke the protocol, or said goodbye. */
@@ -122,7 +124,8 @@ export class Statements {
     let forward = unit.forward;
     if (unit.events.length > 0) {
       try {
-        await this.#options.journal.record(unit.events);
+        const { durable } = await this.#options.journal.recordToForward(unit.events);
+        if (durable !== undefined) this.#options.holdResults(durable);
       } catch (error) {
         forward = this.#options.admission.refuseUnit(unit, error as GateError);
       }

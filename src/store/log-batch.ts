@@ -1,4 +1,4 @@
-/** Entries that share one write and one sync, and the promise of all their callers. */
+/** Entries that share one write and one sync, and the promises of all their callers. */
 import type { FramedLine } from '../audit/line.ts';
 import type { GateError } from '../errors/errors.ts';
 import type { SessionState, Tip } from './log-index.ts';
@@ -16,15 +16,22 @@ export class Batch {
   readonly touched = new Map<SessionState, Touch>();
   bytes = 0;
   hash = '';
-  readonly done: Promise<void>;
-  resolve!: () => void;
-  reject!: (error: GateError) => void;
+  /** What it was appended for cannot be taken back once it is written: it is written again where that must be. */
+  readonly isKept: boolean;
+  /** Somebody waits for the disk. */
+  isUrgent: boolean;
+  readonly written = new Settled();
+  readonly durable = new Settled();
 
-  constructor() {
-    this.done = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
+  constructor(isKept: boolean) {
+    this.isKept = isKept;
+    this.isUrgent = !isKept;
+  }
+
+  /** Nobody waits for it any more. */
+  reject(error: GateError): void {
+    this.written.reject(error);
+    this.durable.reject(error);
   }
 
   add(state: SessionState, { entry, sealed }: Framed, tip: Tip): void {
@@ -38,5 +45,20 @@ export class Batch {
     this.leaves.push(entry.json);
     this.bytes = to;
     this.hash = entry.hash;
+  }
+}
+
+/** A promise that others settle, and that nobody need wait for. */
+class Settled {
+  readonly promise: Promise<void>;
+  resolve!: () => void;
+  reject!: (error: GateError) => void;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    this.promise.catch(() => undefined);
   }
 }

@@ -1,16 +1,16 @@
 /** The log of all that sessions do: append only, one writer, grouped commits, acknowledged when durable. */
 import { statfs } from 'node:fs/promises';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { formatVerifierKey } from '../audit/checkpoint.ts';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
-import type { Recorder } from '../audit/recorder.ts';
+import type { Recorder, Written } from '../audit/recorder.ts';
 import { GateError } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
 import { frameEvent, needsKey, unavailable } from './frame-event.ts';
-import { Batch, type Framed } from './log-batch.ts';
+import type { Batch, Framed } from './log-batch.ts';
+import { Commits } from './log-commits.ts';
 import { readEntries, readLeaves, readSealed, sealingSession, type Leaf } from './log-entries.ts';
 import { makeDurableDirectory, realLogFiles, type LogFiles } from './log-files.ts';
-import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type Returned, type SessionState, type Tip } from './log-index.ts';
+import { advanceTip, describeIndex, saveIndex, sessionState, type LastNumbers, type Returned, type Tip } from './log-index.ts';
 import { readBetween, type Followed, type LogPlace } from './log-tail.ts';
 import { findUnfinished, loadLog, type LoadedLog } from './log-recovery.ts';
 import { Publisher } from './publisher.ts';
@@ -27,6 +27,8 @@ export const pendingBytesMax = 64 * 1024 * 1024;
 export const retryMs = 250;
 /** How often the log tries by itself after a failure, so that it comes back also where nobody dares to use it. */
 export const probeMs = 2000;
+/** How long a reader waits for what is written to become durable. */
+const catchUpMs = 1000;
 /** How soon a checkpoint covers an entry. */
 export const publishMs = 1000;
 
@@ -141,16 +143,11 @@ class FileLog implements Log {
   readonly #sessions: LoadedLog['sessions'];
   readonly #tree: TreeFiles;
   readonly #writer: SegmentWriter;
-  readonly #limits: Readonly<Record<'pendingBytesMax' | 'retryMs' | 'probeMs', number>>;
+  readonly #pendingBytesMax: number;
   readonly #now: () => Date;
   readonly #listeners = new Set<() => void>();
-  #waiting: Batch | undefined;
-  #inFlightBytes = 0;
-  #draining: Promise<void> | undefined;
+  readonly #commits: Commits;
   #indexing: Promise<void> = Promise.resolve();
-  #failure: GateError | undefined;
-  #retryAt = 0;
-  #probe: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(directory: string, loaded: LoadedLog & { tree: TreeFiles; keys: SessionKeys; verifierKey: string }, options: LogOptions) {
@@ -165,11 +162,7 @@ class FileLog implements Log {
     this.keys = loaded.keys;
     this.verifierKey = loaded.verifierKey;
     this.publisher = new Publisher(loaded.tree, options.publishMs ?? publishMs);
-    this.#limits = {
-      pendingBytesMax: options.pendingBytesMax ?? pendingBytesMax,
-      retryMs: options.retryMs ?? retryMs,
-      probeMs: options.probeMs ?? probeMs,
-    };
+    this.#pendingBytesMax = options.pendingBytesMax ?? pendingBytesMax;
     this.#now = options.now ?? (() => new Date());
     this.#writer = new SegmentWriter({
       ...loaded,
@@ -182,10 +175,26 @@ class FileLog implements Log {
         this.#indexing = this.#indexing.then(() => saveIndex(directory, end.number, index));
       },
     });
+    this.#commits = new Commits({
+      writer: this.#writer,
+      retryMs: options.retryMs ?? retryMs,
+      probeMs: options.probeMs ?? probeMs,
+      onCommit: (state, tip, span) => {
+        state.commit(tip, span);
+        if (tip.isClosed) this.keys.release(state.id);
+      },
+      onGroup: (leaves, place) => {
+        this.end = place;
+        for (const leaf of leaves) this.#tree.append(leaf);
+        this.publisher.note();
+        for (const listener of this.#listeners) listener();
+      },
+      onEmpty: ({ id }) => this.#sessions.delete(id),
+    });
   }
 
   get isAvailable(): boolean {
-    return this.#failure === undefined && !this.#isClosed && this.publisher.isKeepingUp;
+    return this.#commits.failure === undefined && !this.#isClosed && this.publisher.isKeepingUp;
   }
 
   /** Takes up the entries that no checkpoint covers yet. */
@@ -204,34 +213,45 @@ class FileLog implements Log {
   }
 
   record(session: string, events: readonly Event[]): Promise<void> {
+    const appended = this.#append(session, events, { isKept: false, isUrgent: true });
+    return appended instanceof Promise ? appended.then((batch) => batch?.durable.promise) : (appended?.durable.promise ?? Promise.resolve());
+  }
+
+  write(session: string, events: readonly Event[], isUrgent: boolean): Written {
+    const appended = this.#append(session, events, { isKept: true, isUrgent });
+    if (!(appended instanceof Promise)) return { written: appended?.written.promise ?? Promise.resolve(), durable: appended?.durable.promise ?? Promise.resolve() };
+    const durable = appended.then((batch) => batch?.durable.promise);
+    durable.catch(() => undefined);
+    return { written: appended.then((batch) => batch?.written.promise), durable };
+  }
+
+  /** Undefined where there is nothing to append; a promise where that fails, or has to wait for keys. */
+  #append(session: string, events: readonly Event[], how: { readonly isKept: boolean; readonly isUrgent: boolean }): Batch | undefined | Promise<Batch | undefined> {
     if (this.#isClosed) return Promise.reject(unavailable('the log is closed'));
-    if (this.#failure !== undefined && performance.now() < this.#retryAt) return Promise.reject(this.#failure);
+    const { refusal } = this.#commits;
+    if (refusal !== undefined) return Promise.reject(refusal);
     if (!this.publisher.isKeepingUp) return Promise.reject(unavailable('its checkpoints cannot be written'));
-    if (events.length === 0) return Promise.resolve();
+    if (events.length === 0) return undefined;
     const keyless = this.#findKeyless(session, events);
-    if (keyless !== undefined) return this.keys.ensure(keyless).then(() => this.record(session, events));
+    if (keyless !== undefined) return this.keys.ensure(keyless).then(() => this.#append(session, events, how));
     const state = sessionState(this.#sessions, session);
     const lines: { framed: Framed; tip: Tip }[] = [];
     try {
       const time = this.#now().toISOString();
       let tip = state.tip;
-      let bytes = this.#inFlightBytes + (this.#waiting?.bytes ?? 0);
+      let bytes = this.#commits.pendingBytes;
       for (const event of events) {
         const framed = frameEvent(this.keys, { v: 1, session, seq: tip.seq + 1, prev: tip.hash, time }, event);
         tip = advanceTip(tip, event, framed.entry.hash);
         lines.push({ framed, tip });
         bytes += framed.entry.bytes.length + (framed.sealed?.bytes.length ?? 0);
       }
-      if (bytes > this.#limits.pendingBytesMax) throw unavailable('the disk does not keep up');
+      if (bytes > this.#pendingBytesMax) throw unavailable('the disk does not keep up');
     } catch (error) {
-      this.#rollBack([state]);
+      if (state.tip.seq === 0) this.#sessions.delete(session);
       return Promise.reject(error);
     }
-    this.#waiting ??= new Batch();
-    for (const { framed, tip } of lines) this.#waiting.add(state, framed, tip);
-    state.tip = lines.at(-1)?.tip ?? state.tip;
-    this.#draining ??= this.#drain();
-    return this.#waiting.done;
+    return this.#commits.add(state, lines, how);
   }
 
   /** Whose keys have to be at hand first. */
@@ -265,14 +285,23 @@ class FileLog implements Log {
     return open.map(({ id }) => id).filter((id) => id !== decisionsChain);
   }
 
-  entries(session: string, { isOpened = true, signal }: EntriesOptions = {}): AsyncIterable<AuditEntry> {
+  async *entries(session: string, { isOpened = true, signal }: EntriesOptions = {}): AsyncIterable<AuditEntry> {
+    await this.#catchUp();
     const state = this.#sessions.get(session);
     const keys = isOpened ? this.keys : undefined;
-    return readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys, signal });
+    yield* readEntries({ directory: this.#directory, session, spans: state?.spans ?? [], lastHash: state?.durable.hash ?? '', keys, signal });
   }
 
-  sealed(session: string): AsyncIterable<Buffer> {
-    return readSealed(this.#directory, session, this.#sessions.get(session)?.spans ?? []);
+  /** Readers get what was written as well; but a disk that hangs keeps nobody from reading. */
+  async #catchUp(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, catchUpMs)));
+    await Promise.race([this.#commits.flush(), late]).finally(() => clearTimeout(timer));
+  }
+
+  async *sealed(session: string): AsyncIterable<Buffer> {
+    await this.#catchUp();
+    yield* readSealed(this.#directory, session, this.#sessions.get(session)?.spans ?? []);
   }
 
   lastEntry(session: string): { leaf: number; hash: string } | undefined {
@@ -303,88 +332,17 @@ class FileLog implements Log {
     });
   }
 
-  publish(): Promise<string> {
+  async publish(): Promise<string> {
+    await this.#commits.flush();
     return this.publisher.publish();
   }
 
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#probe);
-    while (this.#draining !== undefined) await this.#draining;
-    // What was rejected must not come back: only the header of another segment says that it does not count.
-    if (this.#failure !== undefined) await this.#writer.start().catch(() => {});
-    this.#writer.end('restart');
+    await this.#commits.close();
     await this.publisher.close();
     await this.#indexing;
-  }
-
-  async #drain(): Promise<void> {
-    do {
-      // One turn of the event loop, so that all who have something to record now share the write.
-      await nextTurn();
-      const batch = this.#waiting;
-      if (batch === undefined) break;
-      this.#waiting = undefined;
-      this.#inFlightBytes = batch.bytes;
-      try {
-        await this.#commit(batch);
-        this.#failure = undefined;
-        batch.resolve();
-      } catch (error) {
-        this.#fail(unavailable(error), batch);
-      }
-      this.#inFlightBytes = 0;
-    } while (this.#waiting !== undefined);
-    this.#draining = undefined;
-  }
-
-  async #commit(batch: Batch): Promise<void> {
-    const { chunks, bytes, hash, leaves } = batch;
-    const firstLeaf = this.#writer.leaves;
-    const { segment, from } = await this.#writer.append({ chunks, bytes, hash, leaves: leaves.length });
-    for (const [state, touch] of batch.touched) {
-      state.commit({ ...touch.tip, lastLeaf: firstLeaf + touch.leaf }, { segment, from: from + touch.from, to: from + touch.to });
-      if (touch.tip.isClosed) this.keys.release(state.id);
-    }
-    this.end = { segment, byte: from + bytes };
-    for (const leaf of leaves) this.#tree.append(leaf);
-    this.publisher.note();
-    for (const listener of this.#listeners) listener();
-  }
-
-  /** Opens the next segment when nobody has anything to record: the header of it is proof enough of a working disk. */
-  async #tryAgain(): Promise<void> {
-    try {
-      await this.#writer.start();
-      this.#failure = undefined;
-    } catch (error) {
-      this.#fail(unavailable(error));
-    }
-    this.#draining = this.#waiting === undefined ? undefined : this.#drain();
-  }
-
-  /** Nothing that is not known to be durable counts: not what was written, nor what waited behind it. */
-  #fail(error: GateError, batch?: Batch): void {
-    this.#failure = error;
-    this.#retryAt = performance.now() + this.#limits.retryMs;
-    clearTimeout(this.#probe);
-    this.#probe = setTimeout(() => {
-      if (this.#failure !== undefined && !this.#isClosed) this.#draining ??= this.#tryAgain();
-    }, this.#limits.probeMs).unref();
-    for (const lost of [batch, this.#waiting]) {
-      if (lost === undefined) continue;
-      this.#rollBack(lost.touched.keys(), true);
-      lost.reject(error);
-    }
-    this.#waiting = undefined;
-  }
-
-  #rollBack(states: Iterable<SessionState>, isLost = false): void {
-    for (const state of states) {
-      if (isLost) state.tip = state.durable;
-      if (state.tip.seq === 0) this.#sessions.delete(state.id);
-    }
   }
 }
 

@@ -4,7 +4,8 @@ import { formatSegmentHeader, segmentName, type SegmentEnd } from '../audit/segm
 import type { SegmentRange } from './log-entries.ts';
 import { writeWhole, type LogFiles } from './log-files.ts';
 
-type OpenSegment = { readonly number: number; readonly descriptor: number; readonly firstLeaf: number; bytes: number; hash: string };
+/** `written`: with what is not synced yet. */
+type OpenSegment = { readonly number: number; readonly descriptor: number; readonly firstLeaf: number; bytes: number; hash: string; writtenBytes: number };
 
 export type SegmentWriterOptions = {
   readonly directory: string;
@@ -19,8 +20,10 @@ export type SegmentWriterOptions = {
   readonly leaves: number;
 };
 
-/** What one write and one sync make durable. */
-export type Group = { readonly chunks: readonly Buffer[]; readonly bytes: number; readonly hash: string; readonly leaves: number };
+/** Where a group of entries was written. */
+export type Place = { readonly segment: number; readonly from: number };
+/** What a sync has made durable. */
+export type Synced = { readonly bytes: number; readonly hash: string; readonly leaves: number };
 
 export class SegmentWriter {
   readonly #options: SegmentWriterOptions;
@@ -56,24 +59,38 @@ export class SegmentWriter {
     this.#current ??= await this.#open();
   }
 
-  /** Answers where the group lies. When this rejects, nothing of it counts, and the segment has ended. */
-  async append({ chunks, bytes, hash, leaves }: Group): Promise<{ readonly segment: number; readonly from: number }> {
-    if (this.#current !== undefined && this.#current.bytes + bytes > this.#options.segmentBytesMax) this.end('full');
-    this.#current ??= await this.#open();
-    const segment = this.#current;
-    const { files } = this.#options;
+  /** Whether so many bytes more make the segment longer than it may be. */
+  isFull(bytes: number): boolean {
+    return this.#current !== undefined && this.#current.writtenBytes + bytes > this.#options.segmentBytesMax;
+  }
+
+  /** Answers where the bytes lie. When this rejects, nothing that is not synced counts, and the segment has ended. */
+  async write(bytes: Buffer): Promise<Place> {
+    const segment = (this.#current ??= await this.#open());
     try {
-      writeWhole(files, segment.descriptor, Buffer.concat(chunks));
-      await files.fdatasync(segment.descriptor);
+      writeWhole(this.#options.files, segment.descriptor, bytes);
     } catch (error) {
       this.end('failed');
       throw error;
     }
-    const from = segment.bytes;
+    const from = segment.writtenBytes;
+    segment.writtenBytes += bytes.length;
+    return { segment: segment.number, from };
+  }
+
+  /** Makes all that was written durable, which is what `synced` says. When this rejects, it does not count, and the segment has ended. */
+  async sync({ bytes, hash, leaves }: Synced): Promise<void> {
+    const segment = this.#current;
+    if (segment === undefined || bytes === 0) return;
+    try {
+      await this.#options.files.fdatasync(segment.descriptor);
+    } catch (error) {
+      this.end('failed');
+      throw error;
+    }
     segment.bytes += bytes;
     segment.hash = hash;
     this.#leaves += leaves;
-    return { segment: segment.number, from };
   }
 
   end(reason: SegmentEnd['reason']): void {
@@ -111,7 +128,7 @@ export class SegmentWriter {
       this.#abandon(number, path, descriptor);
       throw error;
     }
-    return { number, descriptor, firstLeaf, bytes: bytes.length, hash };
+    return { number, descriptor, firstLeaf, bytes: bytes.length, hash, writtenBytes: bytes.length };
   }
 
   /** A file that holds no entry may go, and its number with it; where it stays, no header will ever name it. */

@@ -70,7 +70,7 @@ describe.each([18, 15])('PostgreSQL %i', (major) => {
     admin.on('error', () => undefined);
     await admin.connect();
     await admin.query(schema);
-    target = { name: 'db', host: postgres.host, port: postgres.port, database: 'postgres', user: postgres.superuser, password: postgres.password, tls: 'disable' };
+    target = { name: 'db', host: postgres.host, port: postgres.port, database: 'postgres', user: postgres.superuser, password: postgres.password, durability: 'before-forward', tls: 'disable' };
     watch = new CatalogWatch(target);
     const use = watch.use();
     await use.ready;

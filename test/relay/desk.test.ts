@@ -57,6 +57,7 @@ async function open(): Promise<Requests> {
     policy: () => policy,
     recorder: {
       isAvailable: true,
+      write: () => { throw new Error('not asked for here'); },
       record: async (session, events) => {
         await sleep(1);
         if (isRecordBroken) throw new GateError('record-unavailable', 'the record cannot be written');

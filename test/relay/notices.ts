@@ -1,5 +1,6 @@
 /** Notices about made-up requests, for tests of what is said outside. */
 import type { AccessRequest, HeldStatement, Notice } from '../../src/grant/request.ts';
+import type { Link, Principal } from '../../src/principal/principal.ts';
 
 export const heldStatement: HeldStatement = {
   session: 's_1',
@@ -26,6 +27,16 @@ export const heldStatement: HeldStatement = {
   transaction: 'I',
   isWaiting: true,
 };
+
+/** A workload behind which erin stands, verified or claimed, and an author who is made up. */
+export function machine(strength: Link['strength']): Principal {
+  const chain: Link[] = [
+    { kind: 'workload', value: 'nightly', id: 'repo:7', strength: 'verified', source: 'token' },
+    { kind: 'author', value: 'Mallory\n', strength: 'claimed', source: 'client' },
+    { kind: 'human', value: 'erin', id: 'u1', strength, source: 'policy' },
+  ];
+  return { issuer: 'https://ci.example.com', subject: 'repo:7', kind: 'workload', name: 'nightly', groups: [], chain };
+}
 
 export function notice(id: string, more: Partial<AccessRequest> = {}, kind: Notice['kind'] = 'created'): Notice {
   return {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { AccessRequest, Notice } from '../../src/grant/request.ts';
 import { slackMessage, slackSectionLengthMax } from '../../src/relay/slack-message.ts';
-import { heldStatement, notice } from './notices.ts';
+import { notifiedLinksMax } from '../../src/relay/webhook-message.ts';
+import { heldStatement, machine, notice } from './notices.ts';
 
 type Message = { text: string; blocks: { type: string; text: { type: string; text: string; verbatim: boolean } }[] };
 
@@ -30,6 +31,17 @@ test('a request for a held statement carries who, what, why, and the commands th
     '```\ngate approve r_abc\ngate deny r_abc --reason …\n```',
   ]);
   expect(allText(message)).not.toContain('parameter-canary');
+});
+
+test.each([
+  ['verified', ''],
+  ['claimed', ' (only claimed)'],
+] as const)('of a machine it says who is behind it, and how sure that is: %s', (strength, mark) => {
+  const message = render({ requester: machine(strength) });
+  expect(message.text.split('\n')[0]).toBe(`*Approval asked for*: a held statement on \`prod-db\` for \`nightly\` on behalf of \`erin\`${mark}`);
+  expect(message.blocks[2]?.text.text).toBe(
+    `*Who is behind it*\nworkload, verified by token: \`nightly (repo:7)\`\nauthor, claimed by client: \`Mallory\\n\`\nhuman, ${strength} by policy: \`erin (u1)\``,
+  );
 });
 
 test('parameters are sent where the sink wants them, and no SQL where it does not', () => {
@@ -72,11 +84,13 @@ describe('nothing from outside becomes markup', () => {
   ];
   const renderAll = (text: string) => {
     const by = { issuer: text, subject: text, kind: 'human', name: text, groups: [text] } as const;
+    const links = Array.from({ length: notifiedLinksMax + 1 }, () => ({ kind: 'human', value: text, id: `${text}.`, url: text, strength: 'claimed', source: 'client' }) as const);
+    const requester = { ...by, kind: 'workload', chain: links } as const;
     const approval = { by: [text], count: 1, denials: 1, withinSeconds: 1 };
     const votes = [{ by, decision: 'approve', reason: text, at: new Date() }] as const;
     const statement = { ...heldStatement, sql: text, parameters: [text] };
     const texts = { target: text, role: text, reason: text, ticket: text, rule: text, endReason: text };
-    const message = render({ ...texts, requester: by, approval, votes, statement }, 'created', everything);
+    const message = render({ ...texts, requester, approval, votes, statement }, 'created', everything);
     return [message.text, ...message.blocks.map((block) => block.text.text)];
   };
   const frame = (part: string) => outsideCode(part).replace('_cut here: the whole text is with the request_', '').trimEnd();

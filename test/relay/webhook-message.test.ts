@@ -2,13 +2,16 @@ import { describe, expect, test } from 'vitest';
 import { NotificationBody } from '../../src/api/notification.ts';
 import type { AccessRequest } from '../../src/grant/request.ts';
 import {
+  notifiedLinkLengthMax,
+  notifiedLinksMax,
   notifiedParameterLengthMax,
   notifiedParametersMax,
   notifiedSqlLengthMax,
   notifiedVotesMax,
   webhookMessage,
 } from '../../src/relay/webhook-message.ts';
-import { heldStatement, notice } from './notices.ts';
+import type { Link } from '../../src/principal/principal.ts';
+import { heldStatement, machine, notice } from './notices.ts';
 
 function render(more: Partial<AccessRequest> = {}, included = { includeSql: true, includeParameters: false }): NotificationBody {
   const json: unknown = JSON.parse(webhookMessage(notice('r1', more), 'd1', included));
@@ -34,6 +37,23 @@ describe('the SQL', () => {
     const text = JSON.stringify(render({}, { includeSql: false, includeParameters: false }));
     expect(text).not.toContain('delete from');
     expect(text).toContain('"commands":["DELETE","SELECT"]');
+  });
+});
+
+describe('whoever stands behind a machine', () => {
+  test('is sent with how sure it is; a human has no chain', () => {
+    expect(render({ requester: machine('claimed') }).request.requester.chain).toEqual(machine('claimed').chain);
+    expect(render().request.requester).not.toHaveProperty('chain');
+  });
+
+  test('stays in a chain that is cut, past its limit', () => {
+    const [step] = machine('verified').chain as [Link];
+    const human: Link = { kind: 'human', value: 'e'.repeat(notifiedLinkLengthMax + 1), strength: 'claimed', source: 'client' };
+    const of = (count: number) => render({ requester: { ...machine('verified'), chain: [...Array<Link>(count).fill(step), human] } }).request.requester.chain;
+    for (const count of [notifiedLinksMax - 1, notifiedLinksMax]) {
+      expect(of(count)).toHaveLength(notifiedLinksMax);
+      expect(of(count)?.at(-1)).toEqual({ ...human, value: 'e'.repeat(notifiedLinkLengthMax) });
+    }
   });
 });
 

@@ -77,7 +77,7 @@ beforeAll(async () => {
   await client.query(`
     create table changes (relation text, event text);
     create function count_change() returns trigger language plpgsql as $$ begin insert into changes values (tg_table_name, tg_op); return null; end $$;`);
-  const database = { name: 'db', host: postgres.host, port: postgres.port, database: 'postgres', user: postgres.superuser, password: postgres.password, tls: 'disable' } as const;
+  const database = { name: 'db', host: postgres.host, port: postgres.port, database: 'postgres', user: postgres.superuser, password: postgres.password, durability: 'before-forward', tls: 'disable' } as const;
   const watch = new CatalogWatch(database);
   await watch.use().ready;
   expect(watch.error).toBeUndefined();

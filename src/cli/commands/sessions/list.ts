@@ -28,7 +28,7 @@ export function listCommand(context: Context): Command {
         'statements: sessions are listed that have one which meets all of them. The relay looks at 10,000 sessions and for 20 s at most.',
     )
     .option('--user <text>', 'part of the name or subject of whose it is, in either case')
-    .option('--human <text>', 'the same, of humans; also of machines behind whom they stand, verified or claimed')
+    .option('--human <text>', 'the same, of humans, and of those behind machines, verified or claimed')
     .option('--target <name>', 'on this target')
     .option('--role <name>', 'in this role')
     .option('--since <time>', 'not over by then: a time like 2026-05-04T10:00:00Z, or how long ago: 2h, 3d', parseMoment)
