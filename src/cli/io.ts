@@ -1,12 +1,13 @@
 /** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
 import type { ChalkInstance } from 'chalk';
+import type { TerminalWishes } from './config.ts';
 import { ExitCode } from './exit-code.ts';
 import { disarm, disarmJson, formatAnnotation, type AnnotationLevel } from './workflow-command.ts';
 
 /** What the commands need of the outside; tests build it from two strings' worth of streams. */
 export type Io = {
   readonly json: boolean;
-  /** stdin and stderr are terminals and `--json` is off: questions may be asked. */
+  /** stdin and stderr are terminals, and neither `--json` nor CI is on: questions may be asked. */
   readonly isInteractive: boolean;
   /** In a step of GitHub Actions, whose runner reads commands out of all output. None is left in what goes to stderr. */
   readonly isActions: boolean;
@@ -34,10 +35,10 @@ export type Io = {
 
 export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream };
 
-export function createIo(streams: IoStreams, options: { json: boolean; isActions?: boolean }): Io {
+export function createIo(streams: IoStreams, options: { json: boolean; isActions?: boolean } & Partial<TerminalWishes>): Io {
   const { stdin, stdout, stderr } = streams;
   const { isActions = false } = options;
-  const isInteractive = !options.json && stdin.isTTY && stderr.isTTY;
+  const isInteractive = !options.json && options.isCi !== true && stdin.isTTY && stderr.isTTY;
   const toError = (text: string) => void stderr.write(isActions ? (options.json ? disarmJson(text) : disarm(text)) : text);
   return {
     json: options.json,
@@ -91,12 +92,12 @@ export function createIo(streams: IoStreams, options: { json: boolean; isActions
     },
     async colors() {
       const { Chalk } = await import('chalk');
-      return new Chalk({ level: wantsColor(stdout) ? 1 : 0 });
+      return new Chalk({ level: wantsColor(stdout, options.color) ? 1 : 0 });
     },
   };
 }
 
-/** https://no-color.org and FORCE_COLOR, as Node itself reads them. */
-function wantsColor(stream: NodeJS.WriteStream): boolean {
-  return stream.isTTY && stream.hasColors();
+/** Where nothing is wished, a terminal that has colours gets them. */
+function wantsColor(stream: NodeJS.WriteStream, wish: TerminalWishes['color']): boolean {
+  return wish === undefined ? stream.isTTY && stream.hasColors() : wish === 'always';
 }

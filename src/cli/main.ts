@@ -22,7 +22,7 @@ import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
 import { whoamiCommand } from './commands/whoami.ts';
-import { readActions } from './config.ts';
+import { readActions, readTerminalWishes } from './config.ts';
 import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
 import { ExitCode, exitOfSignal } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
@@ -39,7 +39,7 @@ export type MainOptions = {
 /** Runs one command line to its end and returns the exit code. */
 export async function main(options: MainOptions): Promise<number> {
   const flags = readGlobalFlags(options.argv);
-  const io = createIo(options.streams, { json: flags.json, isActions: readActions() !== undefined });
+  const io = createIo(options.streams, { ...flags, ...readTerminalWishes(), isActions: readActions() !== undefined });
   try {
     const program = createProgram(withNameMemory(createContext(io, flags, options.stopSignal)), options.extraCommands);
     program.configureOutput({

@@ -30,10 +30,11 @@ import {
 import { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { createAuditCalls, type AuditCalls } from './audit-calls.ts';
-import { createAccessTokens, type AccessTokens } from './access-token.ts';
+import { createAccessTokens } from './access-token.ts';
 import { requireRelay, type ClientConfig } from './config.ts';
 import { createCredentialStore } from './credentials.ts';
 import { requestBytes, requestJson, requestLines, requestText, type RelayRequest } from './relay-http.ts';
+import type { AccessTokens } from './token-source.ts';
 
 /**
  * Every call fails with the relay's own error, with `login-required`, or with `relay-unreachable`; a call that the
@@ -115,7 +116,8 @@ export type RelayClientOptions = {
 export function createRelayClient(config: ClientConfig, options: RelayClientOptions): RelayClient {
   const relay = requireRelay(config);
   const store = createCredentialStore(config, { warn: options.warn });
-  return createCalls({ relay, ...(options.agent !== undefined && { agent: options.agent }) }, createAccessTokens({ config, relay, store, warn: options.warn }));
+  const tokens = createAccessTokens({ config, relay, store, info: () => fetchRelayInfo(relay), warn: options.warn });
+  return createCalls({ relay, ...(options.agent !== undefined && { agent: options.agent }) }, tokens);
 }
 
 type Call = Omit<RelayRequest, 'relay' | 'token' | 'agent'>;
@@ -271,5 +273,5 @@ async function* readLines<T extends z.ZodMiniType>(tokens: AccessTokens, request
 
 async function renewAfter(error: unknown, tokens: AccessTokens, token: string): Promise<string | undefined> {
   if (!(error instanceof GateError) || error.code !== 'login-required') return undefined;
-  return tokens.renew(token);
+  return tokens.renew(token, error);
 }

@@ -10,8 +10,8 @@ const policy = parsePolicy(
   `
 issuers: { ci: { url: https://ci.example.com, audience: gate } }
 workloads:
-  deploy: { issuer: ci, claims: { repo: '1' }, groups: [deployers], owner: ann }
-  report: { issuer: ci, claims: { repo: '2' }, groups: [reporters] }
+  deploy: { issuer: ci, claims: { sub: '1' }, groups: [deployers], owner: ann }
+  report: { issuer: ci, claims: { sub: '2' }, groups: [reporters] }
 people: { ann: { subject: sub-ann }, eve: { subject: sub-eve } }
 offboarded: [{ person: eve, reason: left in May }]
 targets:

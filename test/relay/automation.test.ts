@@ -16,7 +16,7 @@ const policy = `
 auditors: [audit]
 administrators: [dba]
 issuers: { ci: { url: https://ci.example.com, audience: gate } }
-workloads: { nightly: { issuer: ci, claims: { repo: '7' }, groups: [engineering] } }
+workloads: { nightly: { issuer: ci, claims: { sub: '7' }, groups: [engineering] } }
 targets:
   prod-db:
     roles:

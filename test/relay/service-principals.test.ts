@@ -10,7 +10,7 @@ import { human, link, openStandingStage, workload } from './standing-stage.ts';
 
 const policyText = `
 issuers: { ci: { url: https://ci.example.com, audience: gate } }
-workloads: { deploy: { issuer: ci, claims: { repo: '1' }, groups: [deployers], owner: eve } }
+workloads: { deploy: { issuer: ci, claims: { sub: '1' }, groups: [deployers], owner: eve } }
 people: { eve: { subject: sub-eve } }
 approvers: { leads: { groups: [leads] } }
 targets:

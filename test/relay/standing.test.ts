@@ -8,8 +8,8 @@ import { human, link, openStandingStage, workload, type StandingStage } from './
 const policyWith = (more = '', workloads = '') => `
 issuers: { ci: { url: https://ci.example.com, audience: gate } }
 workloads:
-  deploy: { issuer: ci, claims: { repo: '1' }, groups: [deployers], owner: eve }
-  checked: { issuer: ci, claims: { repo: '2' }, groups: [deployers], human: { groups: [engineering] } }
+  deploy: { issuer: ci, claims: { sub: '1' }, groups: [deployers], owner: eve }
+  checked: { issuer: ci, claims: { sub: '2' }, groups: [deployers], human: { groups: [engineering] } }
 ${workloads}
 people:
   ann: { subject: sub-ann }
@@ -59,7 +59,7 @@ describe('the policy alone', () => {
   });
 
   test('a workload that the policy no longer has loses its grants, and gets none', async () => {
-    const stage = await openStandingStage(policyWith('', "  old: { issuer: ci, claims: { repo: '3' }, groups: [deployers] }"));
+    const stage = await openStandingStage(policyWith('', "  old: { issuer: ci, claims: { sub: '3' }, groups: [deployers] }"));
     await stage.grantTo(workload('old', ['deployers']));
     await stage.grantTo(workload('deploy', ['deployers']));
     stage.setPolicy(policyWith());
