@@ -201,5 +201,7 @@ export function payloadOf(preset: PresetName, issuer: string, now: Date, claims:
     ...sample.claims(),
     ...claims,
   };
+  // Kubernetes writes a list, also of one audience.
+  if (preset === 'kubernetes' && typeof whole.aud === 'string') return payloadOf(preset, issuer, now, { ...claims, aud: [whole.aud] });
   return Object.fromEntries(Object.entries(whole).filter(([, value]) => value !== undefined));
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signingKeyOf } from '../../src/workload/commit-signature.ts';
 import { parseCommit, type Commit } from '../../src/workload/commit.ts';
@@ -158,7 +158,7 @@ describe('what is no commit', () => {
     ['a short tree', valid.replace(hash, 'a'.repeat(39))],
     ['two trees', valid.replace('author', `tree ${hash}\nauthor`)],
     ['two authors', valid.replace('committer', `author ${who}\ncommitter`)],
-    ['an author behind the committer', `${valid.replace('\n\nm', `\nauthor ${who}\n\nm`)}`],
+    ['an author behind the committer', valid.replace('\n\nm', `\nauthor ${who}\n\nm`)],
     ['no author', valid.replace(`author ${who}\n`, '')],
     ['two signatures', valid.replace('\n\nm', '\ngpgsig a\ngpgsig b\n\nm')],
     ['an author over two lines', valid.replace('author A', 'author A\n B')],
