@@ -40,6 +40,21 @@ export function isSamePrincipal(
 }
 
 /**
+ * Whether what one of them was given is the other's to use. Runs of a workload are one principal, but each has a person of
+ * its own behind it, and nobody acts under the name of another.
+ */
+export function isSameRun(one: Principal, other: Principal): boolean {
+  if (!isSamePrincipal(one, other)) return false;
+  const [run, otherRun] = [runOf(one), runOf(other)];
+  const [human, otherHuman] = [humanBehind(one), humanBehind(other)];
+  return run?.id === otherRun?.id && run?.value === otherRun?.value && human?.id === otherHuman?.id && human?.strength === otherHuman?.strength;
+}
+
+function runOf({ chain = [] }: Principal): Link | undefined {
+  return chain.find(({ kind, strength }) => kind === 'run' && strength === 'verified');
+}
+
+/**
  * The person behind a principal, whose `id` is the subject of their own login: themselves, or the human at the end of the
  * chain, a verified one before one that is claimed.
  */

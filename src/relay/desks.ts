@@ -9,16 +9,20 @@ import { SqliteGrantStore } from '../store/grants.ts';
 import type { Log } from '../store/log.ts';
 import { SqlitePrincipalStore } from '../store/principals.ts';
 import { SqliteRequestStore } from '../store/requests.ts';
+import { WorkloadLoginStore } from '../store/workload-logins.ts';
 import { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import { Grants } from './grants.ts';
 import type { SessionServices } from './live-session.ts';
+import { LoginRefusals } from './login-refusals.ts';
 import { RequestReader } from './request-reader.ts';
 import { Requests } from './requests.ts';
 import { Sessions } from './sessions.ts';
+import { WorkloadLogins } from './workload-logins.ts';
 
 export type Desks = {
   readonly callers: Callers;
+  readonly workloads: WorkloadLogins;
   readonly requests: Requests;
   readonly reader: RequestReader;
   readonly sessions: Sessions;
@@ -53,8 +57,12 @@ export async function openDesks(options: DesksOptions): Promise<Desks> {
     services: { ...services, policy, desk: requests },
     relayVersion,
   });
+  const { url: issuer, groupsMaxAge: groupsMaxAgeSeconds } = config.issuer;
+  const refusals = new LoginRefusals(recorder);
+  const workloads = new WorkloadLogins({ policy, peopleIssuer: issuer, store: new WorkloadLoginStore(database), people, recorder, refusals, log });
   return {
-    callers: new Callers({ verifier, people, recorder, groupsMaxAgeSeconds: config.issuer.groupsMaxAge, log }),
+    callers: new Callers({ verifier, workloads, policy, people, recorder, refusals, issuer, groupsMaxAgeSeconds, log }),
+    workloads,
     requests,
     reader: new RequestReader({ store: stores.requests, recorder, policy }),
     sessions,
@@ -63,6 +71,7 @@ export async function openDesks(options: DesksOptions): Promise<Desks> {
       const stopping = new GateError('relay-stopping', 'the relay is stopping', { hint: 'Connect again in a moment.' });
       await sessions.stop(stopping);
       requests.stop(stopping);
+      await refusals.close();
     },
   };
 }

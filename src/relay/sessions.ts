@@ -4,7 +4,7 @@ import { setMaxListeners } from 'node:events';
 import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isSamePrincipal, isSameRun, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
 import { crashReason } from '../store/log-recovery.ts';
@@ -73,6 +73,9 @@ export class Sessions {
     const grant = await store.loadGrant(request.grant);
     if (grant === undefined || !isSamePrincipal(grant.principal, principal)) {
       throw new GateError('not-found', `you have no grant "${request.grant}"`);
+    }
+    if (!isSameRun(grant.principal, principal)) {
+      throw new GateError('denied', `grant ${grant.id} was given to another run of ${principal.name}`, { rule: 'grant/run', hint: 'Each run asks for a grant of its own.' });
     }
     const over = revokedError(grant);
     if (over !== undefined) throw over;
