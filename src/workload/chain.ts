@@ -22,14 +22,15 @@ export function principalOf(input: { machines: Workloads; issuer: TrustedIssuer;
   const subject = subjectOf(issuer, workload, claims);
   const shown = shownCommit(issuer, claims, told);
   const signer = shown?.isOfToken === true ? signerOf(shown.commit, machines) : undefined;
-  const proven: readonly (Link | undefined)[] = [
+  // The first of a kind counts, so what is proven stands before what a client says.
+  const links: readonly (Link | undefined)[] = [
     { kind: 'workload', value: workload.name, id: subject, strength: 'verified', source: 'token' },
     ...linksOf(issuer, claims).map((facts) => ({ ...facts, strength: 'verified', source: 'token' }) as const),
     ownerLink(machines, workload),
+    shown && authorLink(shown.commit, signer),
+    humanLink(input, shown?.commit, signer),
+    ...claimedLinks(told, shown?.commit),
   ];
-  const has = new Set(proven.map((link) => link?.kind));
-  const claimed = claimedLinks(told, shown?.commit).filter(({ kind }) => !has.has(kind));
-  const links = [...proven, ...claimed, shown && authorLink(shown.commit, signer), humanLink(input, shown?.commit, signer)];
   return {
     issuer: issuer.url,
     subject,
