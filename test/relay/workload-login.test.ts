@@ -6,6 +6,7 @@ import type { AuditEntry, Event, EventOf } from '../../src/audit/entry.ts';
 import { RelayInfo } from '../../src/api/api.ts';
 import { startLocalPort } from '../../src/client/local-port.ts';
 import { openSession } from '../../src/client/session.ts';
+import { loadRelayConfig } from '../../src/relay/config.ts';
 import { refusalsPerMinuteMax } from '../../src/relay/login-refusals.ts';
 import { presetNames } from '../../src/workload/workload.ts';
 import { Client } from 'pg';
@@ -149,6 +150,14 @@ describe('access tokens of the relay', () => {
   test('the relay says which issuers it trusts', async () => {
     const info = RelayInfo.parse(await (await fetch(`${machines.fixture.relayUrl}/.well-known/gate`)).json());
     expect(info.workloadIssuers).toContainEqual({ name: 'generic', preset: 'generic', url: machines.issuers.generic.url, audience: 'gate-relay' });
+  });
+
+  test('gate relay check warns of an issuer that is not used or not protected', async () => {
+    await setPolicy(strict, '', (text) => text.replace(/ {2}batch:.*\n/, ''));
+    const { warnings } = await loadRelayConfig(join(machines.fixture.directory, 'relay.yaml'));
+    await setPolicy();
+    expect(warnings).toContain('no workload of the trusted issuer "google": its tokens open nothing');
+    expect(warnings).toContain('the trusted issuer "forge" is reached by plain http, on this machine only');
   });
 
   test('too large a body, and a commit that is no base64', async () => {
