@@ -101,8 +101,19 @@ const relayEvents = [
     after: z.enum(['nothing', 'stop', 'crash']),
   }),
   z.object({ kind: z.literal('relay.stop') }),
-  /** A token that the relay had not seen before. Times are those of the token. */
+  /** A token that the relay had not seen before. Times are those of the token, and of a workload those of its login at the relay. */
   z.object({ kind: z.literal('login'), who: Who, issuedAt: z.string(), expiresAt: z.string() }),
+  /** A login that was refused. `issuer` and `workload` are names in the policy, `subject` that of a token that was verified. */
+  z.object({
+    kind: z.literal('login.deny'),
+    issuer: z.optional(z.string()),
+    workload: z.optional(z.string()),
+    subject: z.optional(z.string()),
+    rule: z.string(),
+    reason: z.string(),
+    /** In a flood: so many more within a minute have no entries of their own. */
+    leftOut: z.optional(z.number()),
+  }),
   /** Somebody reads the record; written before they get the first byte. */
   z.object({
     kind: z.literal('read'),

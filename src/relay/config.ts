@@ -122,7 +122,7 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     ...(config.directory && { directory: await resolveDirectory(config.directory, (name) => readToken(base, name)) }),
     record: resolveRecord(config.record ?? RecordFile.parse({}), base),
     notifications,
-    warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...sinkWarningsOf(notifications, targets)],
+    warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...machineWarningsOf(policy, issuer.url), ...sinkWarningsOf(notifications, targets)],
     ...(tls && {
       tls: {
         cert: await read(resolve(base, tls.certificateFile), 'certificate'),
@@ -216,6 +216,14 @@ function warningsOf(
     if (tls === 'disable' && !isLoopback(host)) warnings.push(`target "${name}" at ${host} is reached without TLS`);
   }
   return warnings;
+}
+
+function machineWarningsOf({ machines }: Policy, peopleIssuer: string): string[] {
+  return [...machines.issuers.values()].flatMap(({ name, url }) => [
+    ...(machines.workloads.some(({ issuer }) => issuer === name) ? [] : [`no workload of the trusted issuer "${name}": its tokens open nothing`]),
+    ...(url === peopleIssuer ? [`the trusted issuer "${name}" is also that of people's logins: see that people cannot get tokens for its audience`] : []),
+    ...(new URL(url).protocol === 'http:' ? [`the trusted issuer "${name}" is reached by plain http, on this machine only`] : []),
+  ]);
 }
 
 function sinkWarningsOf(sinks: readonly Sink[], targets: ReadonlyMap<string, Target>): string[] {

@@ -32,8 +32,8 @@ export function addRequestRoutes(app: Hono, options: RequestRoutesOptions): void
   const caller = async (context: Context) => (await callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader))).principal;
 
   app.post('/v1/requests', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
-    const request = await grants.ask(principal, await readBody(context, GrantRequest));
+    const { principal, said } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
+    const request = await grants.ask(principal, { ...said, ...(await readBody(context, GrantRequest)) });
     log.info({ request: request.id, target: request.target, role: request.role, subject: principal.subject }, 'grant asked for');
     return context.json(await reader.describe(principal, request), 201);
   });
@@ -101,8 +101,8 @@ function addVoteRoutes(app: Hono, { callers, requests, reader, grants, log }: Re
 
 function addGrantRoutes(app: Hono, { callers, reader, grants, log }: RequestRoutesOptions): void {
   app.post('/v1/grants', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
-    const given = await grants.give(principal, await readBody(context, GrantRequest));
+    const { principal, said } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
+    const given = await grants.give(principal, { ...said, ...(await readBody(context, GrantRequest)) });
     if ('request' in given) {
       log.info({ request: given.request.id, subject: principal.subject }, 'grant waits for approval');
       return context.json({ request: await reader.describe(principal, given.request) }, 202);

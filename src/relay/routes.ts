@@ -37,12 +37,15 @@ import type { Requests } from './requests.ts';
 import { addSessionRoutes } from './session-routes.ts';
 import type { Sessions } from './sessions.ts';
 import type { WitnessClient } from './witness-client.ts';
+import type { WorkloadLogins } from './workload-logins.ts';
+import { addWorkloadRoutes } from './workload-routes.ts';
 
 export type RoutesOptions = {
   readonly config: RelayConfig;
   readonly policies: PolicySource;
   readonly verifier: TokenVerifier;
   readonly callers: Callers;
+  readonly workloads: WorkloadLogins;
   readonly sessions: Sessions;
   readonly services: ExplainRouteOptions['services'];
   readonly requests: Requests;
@@ -79,7 +82,7 @@ export function createRoutes(options: RoutesOptions): Hono {
     const isReady = Object.entries(checks).every(([name, isGood]) => isGood || mayBeLate.has(name));
     return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
-  app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version, recorder.verifierKey)));
+  app.get('/.well-known/gate', (context) => context.json(relayInfo(options)));
 
   app.get('/v1/whoami', async (context) => {
     const { principal, expiresAt } = await caller(context);
@@ -89,6 +92,7 @@ export function createRoutes(options: RoutesOptions): Hono {
     const { principal } = await caller(context);
     return context.json({ targets: targetsFor(options, principal) });
   });
+  addWorkloadRoutes(app, options);
   addRecordRoutes(app, options);
   addSessionRoutes(app, options);
   addExplainRoute(app, options);
@@ -113,8 +117,9 @@ function sendError(context: Context, error: GateError): Response {
   return context.json(errorBody(error), error.httpStatus as 400);
 }
 
-function relayInfo({ issuer }: RelayConfig, version: string, logKey: string): RelayInfo {
-  const { url, clientId, resource, scopes } = issuer;
+function relayInfo({ config, version, recorder, policies }: RoutesOptions): RelayInfo {
+  const { url, clientId, resource, scopes } = config.issuer;
+  const trusted = [...policies.current.machines.issuers.values()];
   return {
     service: 'gate',
     version,
@@ -122,7 +127,8 @@ function relayInfo({ issuer }: RelayConfig, version: string, logKey: string): Re
     clientId,
     ...(resource !== undefined && { resource }),
     scopes: [...scopes],
-    logKey,
+    logKey: recorder.verifierKey,
+    ...(trusted.length > 0 && { workloadIssuers: trusted.map(({ name, preset, url: iss, audience }) => ({ name, preset, url: iss, audience })) }),
   };
 }
 
