@@ -1,5 +1,6 @@
 /** A workload's grant, used and read back wherever a person looks: what is verified and what is claimed never mix. */
 import { randomBytes } from 'node:crypto';
+import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decisionsChain } from '../../src/audit/entry.ts';
@@ -64,6 +65,7 @@ beforeAll(async () => {
     proven = (await open(first.id, machine(workload, run, erin, { ...author, value: 'later' }))).id;
     alleged = (await open(second.id, machine(workload, run, author, hank))).id;
   });
+  await appendFile(join(fixture.directory, 'policy.yaml'), "issuers: { ci: { url: 'https://ci.example.com', audience: gate } }\nworkloads: { nightly: { issuer: ci, claims: { sub: '7' }, groups: [engineering] } }\n");
   await fixture.startRelay();
 });
 afterAll(() => stage?.fixture[Symbol.asyncDispose]());
