@@ -47,6 +47,7 @@ const decisionEvents = [
     count: z.number(),
     expiresAt: z.string(),
     durationSeconds: z.optional(z.number()),
+    isReadOnly: z.optional(z.literal(true)),
     statement: z.optional(z.object({ session: z.string() })),
     /** That statement. Sealed, with the key of its session, as hashes can be searched for; `shape` is not. */
     sql: z.optional(z.string()),

@@ -48,6 +48,8 @@ export type AccessRequest = {
   readonly endReason?: string;
   /** Of the grant that is asked for. */
   readonly durationSeconds?: number;
+  /** Of the grant that is asked for: reads only, whatever the role allows. */
+  readonly isReadOnly?: true;
   /** The grant that came of it, or that is under review. */
   readonly grant?: string;
   readonly statement?: HeldStatement;

@@ -10,7 +10,7 @@ import type { AccessRequest, ApprovalRule } from '../grant/request.ts';
 import { admit, isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy, Role } from '../policy/policy.ts';
 import { canVote } from '../policy/vote.ts';
-import { nameOf } from '../principal/behind.ts';
+import { isForSamePerson, nameOf } from '../principal/behind.ts';
 import { isSameActor, isSamePrincipal, type Principal } from '../principal/principal.ts';
 import type { RelayConfig } from './config.ts';
 import { createId } from './ids.ts';
@@ -198,7 +198,7 @@ export class Grants {
   #ask(requester: Principal, asked: GrantRequest, { role, seconds }: Admitted, approval: ApprovalRule): Promise<AccessRequest> {
     const { target } = asked;
     const rule = `${target}/${role.name}/approval`;
-    return this.#options.requests.open({ kind: 'grant', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds });
+    return this.#options.requests.open({ kind: 'grant', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds, ...(asked.readOnly && { isReadOnly: true }) });
   }
 
   #openReview(
@@ -209,7 +209,7 @@ export class Grants {
   ): Promise<AccessRequest> {
     const { target } = asked;
     const rule = `${target}/${role.name}/review`;
-    return this.#options.requests.open({ kind: 'review', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds, grant });
+    return this.#options.requests.open({ kind: 'review', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds, grant, ...(asked.readOnly && { isReadOnly: true }) });
   }
 
   /** The grant of an approved request: as it was asked for, if the caller's groups and the policy still give it. */
@@ -219,6 +219,13 @@ export class Grants {
     if (request === undefined || request.kind !== 'grant' || !isSameActor(request.requester, principal)) {
       throw new GateError('not-found', `you have no request "${id}" for a grant`, { hint: 'See gate requests list --mine.' });
     }
+    if (!isForSamePerson(request.requester, principal)) {
+      throw new GateError('denied', `request ${id} was made by ${nameOf(request.requester)}, and another person stands behind this run`, {
+        rule: 'request/human',
+        requestId: id,
+        hint: 'Ask for approval in this run.',
+      });
+    }
     const { target, role } = request;
     if (asked.target !== target || (asked.role ?? role) !== role) {
       throw new GateError('denied', `request ${id} is for ${target} as ${role}`, { rule: 'request/target', requestId: id });
@@ -226,9 +233,9 @@ export class Grants {
     if (request.state === 'pending') return { request };
     await this.#onRecord(principal, { ...asked, role }, () => this.#options.standing.check(principal));
     const grant = await requests.collect(id, (approved) => {
-      const { reason, ticket, durationSeconds } = approved;
+      const { reason, ticket, durationSeconds, isReadOnly } = approved;
       const admitted = this.#admit(principal, { target, role, reason, ticket, durationSeconds });
-      const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id, isReadOnly: asked.readOnly });
+      const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id, isReadOnly: isReadOnly ?? asked.readOnly });
       return { grant: made, rule: admitted.role.approval ?? approved.approval, events: [grantEvent(made, policy().digest)] };
     });
     return this.#keep(grant);

@@ -29,6 +29,7 @@ import type {
   StatementKey,
 } from '../grant/request.ts';
 import type { Policy } from '../policy/policy.ts';
+import { isForSamePerson } from '../principal/behind.ts';
 import { canVote, describeApprovers, isApprovable, isBehind } from '../policy/vote.ts';
 import { isSameActor, isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { Deadlines } from './deadlines.ts';
@@ -111,7 +112,7 @@ export class Requests implements ApprovalDesk {
     const pending = await this.#options.store.listRequests({ requester, kind: 'statement', states: ['pending'], limit: pendingPerPrincipalMax });
     return pending.find((request) => {
       const isSame = request.statement?.fingerprint === statement.fingerprint && request.statement.parameterHash === statement.parameterHash;
-      return isSame && !request.statement?.isWaiting && request.target === target && request.role === role;
+      return isSame && isForSamePerson(request.requester, requester) && !request.statement?.isWaiting && request.target === target && request.role === role;
     });
   }
 
@@ -176,7 +177,7 @@ export class Requests implements ApprovalDesk {
     const { store } = this.#options;
     for (const { request: id } of await store.findApprovals(key, new Date())) {
       const taken = await this.#inLane(id, async (request) => {
-        if (!(await this.#isStillApproved(request, request.approval))) return undefined;
+        if (!isForSamePerson(request.requester, key.principal) || !(await this.#isStillApproved(request, request.approval))) return undefined;
         if (!(await this.#isApprovedByOthers(request, request.approval, key.principal))) return undefined;
         return store.takeUse(id, new Date());
       });
