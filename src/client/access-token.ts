@@ -49,8 +49,8 @@ async function chooseTokens({ config, relay, info, store }: AccessTokenOptions, 
   if (await isStoredFirst(platform, store, relay)) return stored;
   const { foreignRelay, run = { links: [] }, checkout } = config;
   if (foreignRelay !== undefined) throw foreignRelay;
-  const { createWorkloadLogin } = await import('./workload-login.ts');
-  return createWorkloadLogin({ platform, relay, info, run, ...(checkout !== undefined && { checkout }) });
+  const [{ createWorkloadLogin }, { KeptLogins }] = await Promise.all([import('./workload-login.ts'), import('./kept-login.ts')]);
+  return createWorkloadLogin({ platform, relay, info, run, kept: new KeptLogins(config.directory, relay), ...(checkout !== undefined && { checkout }) });
 }
 
 function createStoredTokens({ relay, store, warn }: AccessTokenOptions): AccessTokens {

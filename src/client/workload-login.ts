@@ -1,4 +1,5 @@
-/** The login of a machine: a platform's token, exchanged once for a token of the relay, which stays in memory. */
+/** The login of a machine: a platform's token, exchanged once for a token of the relay, which later commands of the same job find again. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { RelayInfo } from '../api/api.ts';
 import { TokenAnswer, type TokenExchange } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
@@ -7,6 +8,7 @@ import { titleOf, type Platform } from './platform.ts';
 import { fetchPlatformToken } from './platform-token.ts';
 import { requestJson } from './relay-http.ts';
 import type { RunFacts } from './run-facts.ts';
+import type { KeptLogin, KeptLogins } from './kept-login.ts';
 import { readTokenClaims } from './token-claims.ts';
 import type { AccessTokens } from './token-source.ts';
 
@@ -22,10 +24,14 @@ export type WorkloadLoginOptions = {
   readonly run: RunFacts;
   /** Where the commit is looked for. */
   readonly checkout?: CommitPlace;
+  /** Where a login is found again by the next command with the same token. */
+  readonly kept?: KeptLogins;
 };
 
 type Issuer = NonNullable<RelayInfo['workloadIssuers']>[number];
-type Login = { readonly accessToken: string; readonly expiresAtMs: number };
+type Login = KeptLogin;
+/** `isFound`: an earlier command has left it. */
+type Taken = Login & { readonly isFound?: true };
 /** A platform's token, and the issuer that the relay trusts it for; without one it is itself what the relay takes. */
 type Found = { readonly token: string; readonly issuer?: Issuer };
 
@@ -38,8 +44,9 @@ export function createWorkloadLogin(options: WorkloadLoginOptions): AccessTokens
   const logIn = async (why: string | undefined): Promise<Login> => {
     const found = await findToken(options);
     if (found.token === spent) throw usedUp(platform, why);
-    const made = found.issuer === undefined ? asItIs(found.token) : await exchange(options, found.token);
-    spent = found.token;
+    const { isFound, ...made }: Taken = found.issuer === undefined ? asItIs(found.token) : await takeLogin(options, found.token, why !== undefined);
+    // The relay may not know what another command has left: then the token is worth trying.
+    if (isFound !== true) spent = found.token;
     return (login = made);
   };
   const logInOnce = (why?: string): Promise<Login> =>
@@ -124,10 +131,36 @@ function checkUse({ name, source }: Platform, token: string, issuer: Issuer): Is
       hint: name === 'circleci' ? 'CircleCI puts the id of the organization there: write it as the audience of the issuer in the policy.' : `Ask the platform for one with the audience ${issuer.audience}.`,
     });
   }
-  if (claims.expiresAtMs !== undefined && claims.expiresAtMs <= Date.now()) {
-    throw new GateError('login-required', `the token of ${source} has expired`, { hint: 'Call gate nearer to the start of the job, or let the platform make tokens that live longer.' });
-  }
   return issuer;
+}
+
+/** How often, and how far apart, another command of the job that has just used the token is waited for. */
+const otherAttempts = 6;
+const otherMs = 250;
+
+/** The login that an earlier command of this job has left, else a new one. `isOver`: what was left is known to be good for nothing. */
+async function takeLogin(options: WorkloadLoginOptions, token: string, isOver: boolean): Promise<Taken> {
+  const { kept, platform } = options;
+  if (isOver) await kept?.drop(token);
+  const known = await kept?.find(token);
+  if (known !== undefined) return { ...known, isFound: true };
+  const { expiresAtMs } = readTokenClaims(token) ?? {};
+  if (expiresAtMs !== undefined && expiresAtMs <= Date.now()) {
+    throw new GateError('login-required', `the token of ${platform.source} has expired`, { hint: 'Call gate nearer to the start of the job, or let the platform make tokens that live longer.' });
+  }
+  try {
+    const made = await exchange(options, token);
+    await kept?.keep(token, made);
+    return made;
+  } catch (error) {
+    if (!(error instanceof GateError) || error.code !== 'login-failed' || kept === undefined) throw error;
+    for (let attempt = 0; attempt < otherAttempts; attempt++) {
+      const others = await kept.find(token);
+      if (others !== undefined) return { ...others, isFound: true };
+      await sleep(otherMs);
+    }
+    throw error;
+  }
 }
 
 /** The token is used up by the request, whatever comes of it. */
@@ -147,6 +180,6 @@ function usedUp({ source, place }: Platform, why: string | undefined): GateError
   return new GateError('login-required', `the token of ${source} is used up, and there is no other${because}`, {
     hint: place.kind === 'file'
       ? 'Tokens count once: run gate again when the platform has put a new one there.'
-      : 'Tokens count once. Run all statements in one gate exec, or the whole script in one: gate connect TARGET -- COMMAND.',
+      : 'Tokens count once, and the login that it gave is over. Let the policy give longer ones with session:, or begin another job.',
   });
 }
