@@ -59,7 +59,7 @@ export async function actMachines(play: Play, pipeline: Pipeline): Promise<strin
     await stage.say('Erin, who started the run, cannot approve it. Dario sees who stands behind it, and does. The job is run again.');
     await stage.run(gate('engineer', 'approve', id), 3);
     const shown = await stage.run(gate('dba', 'requests', 'show', id));
-    await stage.check('the approver sees the person behind the job, and that it is proven', /human +erin .*verified by policy/.test(shown.stdout));
+    await stage.check('the approver sees the person behind the job, and that it is proven', /human +verified by policy +erin /.test(shown.stdout));
     await stage.run(gate('dba', 'approve', id));
     pipeline.claims = { ...erinsAccount, run_id: '502' };
     const done = await stage.run(job(pipeline, play, home, ...clean));
@@ -67,10 +67,10 @@ export async function actMachines(play: Play, pipeline: Pipeline): Promise<strin
     pipeline.claims = { ...erinsAccount, run_id: '503', event_name: 'pull_request', ref: 'refs/pull/7/merge', head_ref: 'fork' };
     const fork = await stage.run(job(pipeline, play, home, ...count), 3);
     await stage.check('a pull request of the same repository gets nothing', fork.stderr.includes('ref'));
-    const list = await stage.run({ ...gate('operator', '--json', 'sessions', 'list', '--human', 'erin', '--limit', '1'), shown: 'gate sessions list --human erin --limit 1' });
-    const session = /"id":"(s_\w+)"/.exec(list.stdout)?.[1] ?? '';
+    const list = await stage.run(gate('operator', 'sessions', 'list', '--human', 'erin', '--limit', '1'));
+    const session = /^(s_\w+)/m.exec(list.stdout)?.[1] ?? '';
     const answer = await stage.run(gate('operator', 'sessions', 'show', session));
-    await stage.check('who, why, allowed by whom, what came back, and which of it is proven', /verified by token/.test(answer.stdout) && answer.stdout.includes('OPS-4713'));
+    await stage.check('who, why, allowed by whom, what came back, and which of it is proven', /verified by token/.test(answer.stdout) && answer.stdout.includes('OPS-4713') && answer.stdout.includes(`(request ${id})`));
     return session;
   } finally {
     await rm(home, { recursive: true, force: true });

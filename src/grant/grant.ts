@@ -39,8 +39,8 @@ export type SessionCounts = { readonly connections: number; readonly statements:
 
 export type SessionEnd = { readonly at: Date; readonly reason: string; readonly counts: SessionCounts };
 
-/** What the statements of a session did: their kinds, and the rows that they returned. */
-export type SessionUsage = { readonly kinds: readonly StatementKind[]; readonly rows: number };
+/** What the statements of a session did: their kinds, the rows that they returned, and the requests by whose approval they ran. */
+export type SessionUsage = { readonly kinds: readonly StatementKind[]; readonly rows: number; readonly requests: readonly string[] };
 
 /** Where grants and sessions live. Every write is durable when its promise resolves. */
 export interface GrantStore {
@@ -58,6 +58,8 @@ export interface GrantStore {
   }): Promise<Grant[]>;
   /** Adds to what a session has done before. Once an id has ended it counts all the same. */
   addUsage(session: string, usage: SessionUsage): Promise<void>;
+  /** Requests by whose approval statements of the session ran. */
+  approvalsIn(session: string): Promise<string[]>;
   saveSession(session: Session): Promise<void>;
   /** By whole id. */
   loadSession(id: string): Promise<Session | undefined>;

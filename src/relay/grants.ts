@@ -146,9 +146,14 @@ export class Grants {
     const asked = (await grants.loadGrant(id))?.request;
     const request = asked === undefined ? undefined : await requests.loadRequest(asked);
     if (request === undefined || request.kind === 'statement') return undefined;
-    const yes = request.votes.filter(({ decision }) => decision === 'approve');
-    const by = yes.map((vote) => ({ name: nameOf(vote.by), subject: vote.by.subject, at: vote.at.toISOString() }));
-    return { request: request.id, kind: request.kind, state: request.state, by };
+    return { request: request.id, kind: request.kind, state: request.state, by: approversOf(request) };
+  }
+
+  /** The same of statements that ran in a session, by the requests whose approval they took. */
+  async statementApprovalsIn(session: string): Promise<NonNullable<SessionDetails['statementApprovals']>> {
+    const { grants, requests } = this.#options.stores;
+    const found = await Promise.all((await grants.approvalsIn(session)).map((id) => requests.loadRequest(id)));
+    return found.flatMap((request) => (request === undefined ? [] : [{ request: request.id, by: approversOf(request) }]));
   }
 
   #admitOnRecord(principal: Principal, asked: GrantRequest): Promise<Admitted> {
@@ -312,4 +317,8 @@ function newGrant(principal: Principal, { seconds, request, isReadOnly, ...rest 
 function said({ reason, ticket }: { reason?: string | undefined; ticket?: string | undefined }): { reason?: string; ticket?: string } {
   const [why, which] = [reason?.trim(), ticket?.trim()];
   return { ...(why && { reason: why }), ...(which && { ticket: which }) };
+}
+
+function approversOf({ votes }: AccessRequest): { name: string; subject: string; at: string }[] {
+  return votes.filter(({ decision }) => decision === 'approve').map(({ by, at }) => ({ name: nameOf(by), subject: by.subject, at: at.toISOString() }));
 }

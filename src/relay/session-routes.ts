@@ -45,7 +45,9 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, polic
     const { principal } = await caller(context);
     const session = await sessions.find(principal, context.req.param('id'));
     const approval = await grants.approvalOf(session.grant);
-    return context.json<SessionDetails>({ ...session, ...(approval && { approval }) });
+    await sessions.storeUsage(session.id);
+    const statementApprovals = await grants.statementApprovalsIn(session.id);
+    return context.json<SessionDetails>({ ...session, ...(approval && { approval }), ...(statementApprovals.length > 0 && { statementApprovals }) });
   });
   app.post('/v1/sessions/:id/kill', async (context) => {
     const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));

@@ -234,8 +234,9 @@ export class Sessions {
   }
 
   /** Keeps what open sessions have done since it was kept last: what is not on disk yet, a crash takes along. */
-  async storeUsage(): Promise<void> {
-    for (const live of this.#live.values()) await this.#storeUsage(live);
+  async storeUsage(id?: string): Promise<void> {
+    const lives = id === undefined ? [...this.#live.values()] : [this.#live.get(id)];
+    for (const live of lives) if (live !== undefined) await this.#storeUsage(live);
   }
 
   async #storeUsage({ id, journal: { usage } }: LiveSession): Promise<void> {

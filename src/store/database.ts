@@ -6,7 +6,7 @@ import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
 import { FairTurns } from './fair-turns.ts';
 import { readOnlyMigration, requestMigration, type RequestTables } from './request-tables.ts';
-import { usageMigration, type UsageTables } from './usage-tables.ts';
+import { approvalsMigration, usageMigration, type UsageTables } from './usage-tables.ts';
 import { workloadMigration, type WorkloadTables } from './workload-tables.ts';
 import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
 import type { StateDirectory } from './state-directory.ts';
@@ -184,4 +184,5 @@ const migrations: Record<string, Migration> = {
   '0004-workloads': workloadMigration,
   '0005-usage': usageMigration,
   '0006-read-only-requests': readOnlyMigration,
+  '0007-session-approvals': approvalsMigration,
 };

@@ -45,7 +45,16 @@ export class SqliteGrantStore implements GrantStore {
     return (await query.execute()).map(toGrant);
   }
 
-  async addUsage(session: string, { kinds, rows }: SessionUsage): Promise<void> {
+  async approvalsIn(session: string): Promise<string[]> {
+    const rows = await this.#database.selectFrom('session_approvals').select('request_id').where('session_id', '=', session).execute();
+    return rows.map((row) => row.request_id);
+  }
+
+  async addUsage(session: string, { kinds, rows, requests }: SessionUsage): Promise<void> {
+    for (const request of requests) {
+      const row = { session_id: session, request_id: request };
+      await this.#database.insertInto('session_approvals').values(row).onConflict((conflict) => conflict.doNothing()).execute();
+    }
     const row = { session_id: session, kinds: kindBits(kinds), rows };
     await this.#database
       .insertInto('session_usage')

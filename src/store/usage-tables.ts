@@ -10,6 +10,8 @@ export type UsageTables = {
     /** Returned. */
     rows: number;
   };
+  /** By which requests statements of it ran. */
+  session_approvals: { session_id: string; request_id: string };
 };
 
 export const usageMigration: Migration = {
@@ -22,6 +24,17 @@ export const usageMigration: Migration = {
       .addColumn('rows', 'integer', (column) => column.notNull())
       .execute();
     await schema.createIndex('grants_by_end').on('grants').column('expires_at').execute();
+  },
+};
+
+export const approvalsMigration: Migration = {
+  up: async (database: Kysely<unknown>) => {
+    await database.schema
+      .createTable('session_approvals')
+      .addColumn('session_id', 'text', (column) => column.notNull().references('sessions.id'))
+      .addColumn('request_id', 'text', (column) => column.notNull())
+      .addPrimaryKeyConstraint('session_approvals_once', ['session_id', 'request_id'])
+      .execute();
   },
 };
 

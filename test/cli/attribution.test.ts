@@ -164,10 +164,10 @@ describe('gate sessions', () => {
     const answers = out.slice(out.indexOf('\n\n') + 2).trimEnd().split('\n');
     expect(answers).toEqual([
       'who          nightly (for erin)',
-      expect.stringMatching(/^ {13}workload {2}nightly \(repo:7\) +verified by token$/),
-      expect.stringMatching(/^ {13}run {7}42 attempt 1 \(9042\.1\) https:\/\/ci\.example\.com\/42 +verified by token$/),
-      expect.stringMatching(/^ {13}author {4}Mallory human root verified by token\ufffd\ufffd\[2J \(m@example\.com\) +claimed by client$/),
-      expect.stringMatching(/^ {13}human {5}erin \(sub-of-erin\) +verified by policy$/),
+      expect.stringMatching(/^ {13}workload {2}verified by token +nightly \(repo:7\)$/),
+      expect.stringMatching(/^ {13}run {7}verified by token +42 attempt 1 \(9042\.1\) https:\/\/ci\.example\.com\/42$/),
+      expect.stringMatching(/^ {13}author {4}claimed by client +Mallory human root verified by token\ufffd\ufffd\[2J \(m@example\.com\)$/),
+      expect.stringMatching(/^ {13}human {5}verified by policy +erin \(sub-of-erin\)$/),
       'why          rotate keys; ticket OPS-7',
       'allowed by   dora at 2026-11-02T10:00:00.000Z (request r_ask)',
       expect.stringMatching(/^came back {4}100 rows, .*B, by 2 statements, 1 of them refused$/),

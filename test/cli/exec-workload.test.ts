@@ -101,9 +101,9 @@ describe('from an empty home', () => {
     const { id, principal } = await newestSession();
     expect(principal).toMatchObject({ kind: 'workload', name: workload });
     const shown = await showAsAuditor(id);
-    expect(shown).toMatch(new RegExp(`workload +${workload}.* verified by `));
-    if (workload !== 'shop-batch') expect(shown).toMatch(/run +\S.* verified by token/);
-    if (human !== undefined) expect(shown).toMatch(new RegExp(`human +${human} .*verified by policy`));
+    expect(shown).toMatch(new RegExp(`workload +verified by \\w+ +${workload}`));
+    if (workload !== 'shop-batch') expect(shown).toMatch(/run +verified by token +\S/);
+    if (human !== undefined) expect(shown).toMatch(new RegExp(`human +verified by policy +${human} `));
     expect(await leftIn(home)).not.toMatch(/gw_|eyJ/);
   });
 });
@@ -119,9 +119,9 @@ test('the run and the commit go along, and what only the client says is claimed'
   const { code, stderr } = await gate(select, { ...(await tokenFile()), KUBERNETES_SERVICE_HOST: '127.0.0.1', HOSTNAME: 'nightly-1', GITHUB_ACTIONS: 'true', GITHUB_SHA: head, GITHUB_REPOSITORY: 'acme/shop' }, checkout);
   expect([code, stderr]).toEqual([0, '']);
   const shown = await showAsAuditor((await newestSession()).id);
-  expect(shown).toMatch(/run +pod nightly-1.* verified by token/);
-  expect(shown).toMatch(/repository +acme\/shop.* claimed by client/);
-  expect(shown).toMatch(/author +Ann <ann@x\.test>.* claimed by client/);
+  expect(shown).toMatch(/run +verified by token +pod nightly-1/);
+  expect(shown).toMatch(/repository +claimed by client +acme\/shop/);
+  expect(shown).toMatch(/author +claimed by client +Ann <ann@x\.test>/);
 });
 
 test('whoami and status show the workload and its chain; a job is one person’s', async () => {
@@ -131,12 +131,12 @@ test('whoami and status show the workload and its chain; a job is one person’s
   expect(who.stdout).toMatch(/^kind +workload$/m);
   expect(who.stdout).toMatch(/^groups +ci$/m);
   expect(who.stdout).toMatch(/^kept in +memory only; its token comes from ACTIONS_ID_TOKEN_REQUEST_URL$/m);
-  expect(who.stdout).toMatch(/actor +ada \(1815\).* verified by token$/m);
-  expect(who.stdout).toMatch(/human +ada .*verified by policy$/m);
+  expect(who.stdout).toMatch(/actor +verified by token +ada \(1815\)/m);
+  expect(who.stdout).toMatch(/human +verified by policy +ada /m);
   const status = await gate(['status'], github());
   expect([status.code, status.stderr]).toEqual([0, '']);
   expect(status.stdout).toMatch(/^login +shop-migrate \(workload of .+\), in ci; the token expires in /m);
-  expect(status.stdout).toMatch(/human +ada .*verified by policy$/m);
+  expect(status.stdout).toMatch(/human +verified by policy +ada /m);
 });
 
 test('a token counts once, and a job without one is told what to add', async () => {

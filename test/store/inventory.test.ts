@@ -44,9 +44,9 @@ test('who, from when to when, and what in the period', async () => {
   const late = await grant('g2', { ...erin, name: 'Erin B', groups: ['g', 'h'] }, 10);
   await session('s2', late, 10, { day: 11, statements: 3, refused: 1 });
   await session('s3', late, 12);
-  await store.addUsage('s2', { kinds: ['read'], rows: 2 });
-  await store.addUsage('s2', { kinds: ['read', 'schema'], rows: 40 });
-  await store.addUsage('s3', { kinds: ['unknown'], rows: 0 });
+  await store.addUsage('s2', { kinds: ['read'], rows: 2, requests: [] });
+  await store.addUsage('s2', { kinds: ['read', 'schema'], rows: 40, requests: [] });
+  await store.addUsage('s3', { kinds: ['unknown'], rows: 0, requests: [] });
   const other = await grant('g3', erin, 10, { role: 'writer' });
   await session('s4', other, 11, { day: 12, statements: 1, refused: 1 });
   await grant('g4', run, 12);
