@@ -42,8 +42,8 @@ async function within(done: () => Promise<boolean>, waitMs = 1000): Promise<bool
 }
 
 async function open(target: keyof typeof levels): Promise<{ client: Client; session: string }> {
-  const { client, session } = await fixture.connect('engineer', 'engineer', undefined, target);
-  return { client: await client(), session: session.id };
+  const access = await fixture.connect('engineer', 'engineer', undefined, target);
+  return { client: await access.client(), session: access.session.id };
 }
 
 describe.each([
