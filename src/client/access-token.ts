@@ -50,7 +50,12 @@ async function chooseTokens({ config, relay, info, store }: AccessTokenOptions, 
   const { foreignRelay, run = { links: [] }, checkout } = config;
   if (foreignRelay !== undefined) throw foreignRelay;
   const [{ createWorkloadLogin }, { KeptLogins }] = await Promise.all([import('./workload-login.ts'), import('./kept-login.ts')]);
-  return createWorkloadLogin({ platform, relay, info, run, kept: new KeptLogins(config.directory, relay), ...(checkout !== undefined && { checkout }) });
+  return createWorkloadLogin({ platform, relay, info, run, ...(isAnotherToBeHad(platform) ? {} : { kept: new KeptLogins(config.directory, relay) }), ...(checkout !== undefined && { checkout }) });
+}
+
+/** Platforms that make a new token at each request need nothing kept between commands. */
+function isAnotherToBeHad({ place }: Platform): boolean {
+  return place.kind === 'request' || place.kind === 'agent';
 }
 
 function createStoredTokens({ relay, store, warn }: AccessTokenOptions): AccessTokens {

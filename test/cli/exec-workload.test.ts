@@ -130,7 +130,7 @@ test('whoami and status show the workload and its chain; a job is one person’s
   expect(who.stdout).toMatch(/^name +shop-migrate$/m);
   expect(who.stdout).toMatch(/^kind +workload$/m);
   expect(who.stdout).toMatch(/^groups +ci$/m);
-  expect(who.stdout).toMatch(/^kept in +memory only; its token comes from ACTIONS_ID_TOKEN_REQUEST_URL$/m);
+  expect(who.stdout).toMatch(/^kept in +no file that opens without the token of ACTIONS_ID_TOKEN_REQUEST_URL$/m);
   expect(who.stdout).toMatch(/actor +verified by token +ada \(1815\)/m);
   expect(who.stdout).toMatch(/human +verified by policy +ada /m);
   const status = await gate(['status'], github());
