@@ -24,6 +24,8 @@ export class PolicySource {
   #policy: Policy;
   #error: string | undefined;
   #reloading: Promise<void> = Promise.resolve();
+  /** Resolves when a policy that has just come into force is so everywhere. */
+  onChange: (policy: Policy) => Promise<void> = async () => undefined;
   readonly #onFileChange = () => void this.reload();
 
   private constructor(options: PolicySourceOptions) {
@@ -67,6 +69,7 @@ export class PolicySource {
         await this.#options.keep?.(policy);
         await recorder.record(decisionsChain, [{ kind: 'policy', policy: policy.digest }]);
         this.#policy = policy;
+        await this.onChange(policy);
         log.info({ policy: policy.digest }, 'policy in force');
       }
       this.#error = undefined;
