@@ -1,5 +1,5 @@
 /** Which worker serves which session: the one where its first tunnel came, until the session or the worker ends. */
-import type { GateError } from '../errors/errors.ts';
+import { GateError } from '../errors/errors.ts';
 import type { Log } from '../store/log.ts';
 import { findUnfinished } from '../store/log-recovery.ts';
 import type { Callers } from './callers.ts';
@@ -17,6 +17,8 @@ export type Host = {
   readonly socketPath: string;
   /** Dead, or about to be. */
   readonly isGone: boolean;
+  /** Resolves when it is. */
+  readonly dying: Promise<void>;
   serveSession(handed: Handed): void;
   /** Resolves when nothing of it is served any more, and that is on record; rejects when the worker is or will be gone. */
   endSession(id: string, error: GateError): Promise<void>;
@@ -46,7 +48,8 @@ export class SessionHosts {
       if (hosted.host === host) return undefined;
       if (!hosted.host.isGone) return { at: hosted.host.socketPath };
       // Numbering goes on where the dead worker's ends, so its record is finished first.
-      await hosted.ended;
+      await Promise.race([hosted.ended, host.dying]);
+      if (host.isGone) throw new GateError('relay-stopping', workerReason);
     }
     live.checkOpen();
     this.#hand(live, host);

@@ -152,32 +152,35 @@ export class Workers {
       this.#answers(() => one, waiting),
       (error) => log.error({ err: error, worker: child.pid }, 'what a worker asked for failed'),
     );
-    const exited = new Promise<void>((resolve) => {
-      worker.once('exit', () => resolve());
+    const exited = new Promise<string>((resolve) => {
+      worker.once('exit', (code: number, signal: string) => resolve(signal ?? `exit code ${code}`));
       worker.on('error', (error) => {
         log.error({ err: error, worker: child.pid }, 'worker failed');
-        if (child.pid === undefined) resolve();
+        if (child.pid === undefined) resolve(error.message);
       });
     });
     // The channel is read to its end before it is closed: all that the worker has sent has come by then.
     const closed = new Promise<void>((resolve) => {
       child.once('disconnect', () => resolve());
-      if (child.pid === undefined) void exited.then(resolve);
+      if (child.pid === undefined) void exited.then(() => resolve());
     });
-    const gone = closed.then(async () => {
+    const dying = closed.then(() => {
       one.isGone = true;
       peer.close(new GateError('relay-stopping', workerReason, { hint: 'Connect again in a moment.' }));
       child.kill('SIGKILL');
-      await exited;
+    });
+    const gone = dying.then(async () => {
+      const end = await exited;
       await peer.settled();
       this.#processes.delete(one);
       this.#hosts.leave(one);
       await Promise.all([...waiting].map((id) => this.#options.desk.withdraw(id, workerReason).catch(() => undefined)));
-      this.#onGone(worker, performance.now() - startedAt);
+      this.#onGone(worker, end, performance.now() - startedAt);
     });
     const one: Process = {
       worker,
       peer,
+      dying,
       gone,
       isGone: false,
       socketPath: join(this.#directory, `${randomBytes(6).toString('hex')}.sock`),
@@ -188,12 +191,11 @@ export class Workers {
     return one;
   }
 
-  #onGone(worker: Worker, livedMs: number): void {
+  #onGone(worker: Worker, end: string, livedMs: number): void {
     if (this.#isClosed) return;
-    const { code, signal } = { code: worker.process.exitCode, signal: worker.process.signalCode };
     this.#failures = livedMs > longLifeMs ? 0 : this.#failures + 1;
     const delayMs = Math.min(restartMsMax, restartMs * 2 ** Math.max(0, this.#failures - 1));
-    this.#options.log.error({ worker: worker.process.pid, code, signal, restartMs: delayMs }, 'a worker has ended; its sessions stay open');
+    this.#options.log.error({ worker: worker.process.pid, end, restartMs: delayMs }, 'a worker has ended; its sessions stay open');
     const timer = setTimeout(() => {
       this.#restarts.delete(timer);
       if (this.#isClosed) return;
@@ -231,7 +233,10 @@ export class Workers {
         return request;
       },
       decided: (id, signal) => desk.decided(id, signal).finally(() => of().isGone || waiting.delete(id)),
-      withdraw: (id, reason) => desk.withdraw(id, reason),
+      withdraw: (id, reason) => {
+        waiting.delete(id);
+        return desk.withdraw(id, reason);
+      },
       catalogChanged: (target) => this.#noteCatalogChange(target, of()),
     };
   }
