@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { pipeline, type Duplex } from 'node:stream';
 import { GateError } from '../errors/errors.ts';
 import { errorBody } from './exchange.ts';
+import type { RelayLog } from './relay-log.ts';
 
 /** Who the client is, between processes of the relay only: what a client sends by this name is dropped. */
 export const addressHeader = 'x-gate-client-address';
@@ -15,16 +16,18 @@ const hopHeaders = new Set(['connection', 'keep-alive', 'proxy-connection', 'te'
 const lingerMs = 2000;
 
 /** Bodies flow through in both directions, and either end's going away ends the other. */
-export function forwardRequest(request: IncomingMessage, response: ServerResponse, socketPath: string): void {
-  const headers = keptHeaders(request.rawHeaders);
+export function forwardRequest(request: IncomingMessage, response: ServerResponse, socketPath: string, log: RelayLog): void {
+  // The end that asked closes the connection: a server that did so behind its answer could cut that off.
+  const headers = [...keptHeaders(request.rawHeaders), 'connection', 'keep-alive'];
   const forwarded = sendRequest({ socketPath, agent: false, method: request.method, path: request.url, headers, setHost: false });
   forwarded.once('response', (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage, keptHeaders(answer.rawHeaders));
     response.flushHeaders();
     pipeline(answer, response, () => forwarded.destroy());
   });
-  forwarded.on('error', () => {
-    if (response.headersSent) return;
+  forwarded.on('error', (failure) => {
+    if (response.headersSent || response.destroyed) return;
+    log.warn({ reason: failure.message, path: request.url?.replace(/\?.*/s, '') }, 'a request could not be passed on');
     const error = new GateError('relay-stopping', 'the relay is stopping', { hint: 'Try again in a moment.' });
     response.writeHead(error.httpStatus, { 'content-type': 'application/json', connection: 'close' }).end(JSON.stringify(errorBody(error)));
   });

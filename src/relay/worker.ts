@@ -80,7 +80,7 @@ async function start(given: WorkerSettings): Promise<number> {
   };
 
   const shared = {
-    answer: (request: IncomingMessage, response: ServerResponse) => forwardRequest(request, response, apiSocket),
+    answer: (request: IncomingMessage, response: ServerResponse) => forwardRequest(request, response, apiSocket, ownLog),
     openTunnel,
     socketsMax,
     log: ownLog,

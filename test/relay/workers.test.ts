@@ -91,7 +91,7 @@ async function workers(): Promise<number[]> {
 
 /** The worker that has the socket to the database: proc_net(5), proc_pid_fd(5). */
 async function workerOf({ session }: OpenTunnel): Promise<number> {
-  const { rows } = await fixture.admin.query('select client_port from pg_stat_activity where application_name like $1 limit 1', [`gate/${session.id}%`]);
+  const { rows } = await fixture.admin.query('select client_port from pg_stat_activity where application_name like $1 order by backend_start desc limit 1', [`gate/${session.id}%`]);
   const port = Number(rows[0]?.client_port).toString(16).toUpperCase().padStart(4, '0');
   const inode = new RegExp(`^ *\\d+: [0-9A-F]{8}:${port} (?:\\S+ +){7}(\\d+)`, 'm').exec(await readFile('/proc/net/tcp', 'utf8'))?.[1];
   for (const pid of await workers()) {
