@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 
 const kinds = new Set(
   ('session.open connection.open statement hold outcome result cancel masks.detected masks.breach connection.close session.kill session.close ' +
-    'request vote request.end grant grant.revoke grant.deny policy relay.start relay.stop login read key.rotate shred.request key.shred legal.hold').split(' '),
+    'request vote request.end grant grant.revoke grant.deny policy relay.start relay.stop login login.deny read key.rotate shred.request key.shred legal.hold').split(' '),
 );
 const states = ['ok', 'error', 'suspended', 'skipped', 'unknown'];
 const [noteMax, tileMax, bundleMax, lineMax, fileMax] = [64 * 1024, 256 * 32, 256 * 65_537, 16 * 1024 * 1024, 256 * 1024 * 1024];

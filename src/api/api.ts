@@ -174,6 +174,8 @@ export const SessionSummary = z.object({
 });
 export type SessionSummary = z.infer<typeof SessionSummary>;
 
+const Approver = z.object({ name: z.string(), subject: z.string(), at: z.string() });
+
 /** GET /v1/sessions/:id. */
 export const SessionDetails = z.extend(SessionSummary, {
   /** Of its grant, where that took or takes people: the request, and who said yes to it until now. */
@@ -183,9 +185,11 @@ export const SessionDetails = z.extend(SessionSummary, {
       /** `review`: the grant was given first, and is looked at afterwards. */
       kind: z.enum(['grant', 'review']),
       state: z.enum(['pending', 'approved', 'denied', 'withdrawn', 'expired', 'used']),
-      by: z.array(z.object({ name: z.string(), subject: z.string(), at: z.string() })),
+      by: z.array(Approver),
     }),
   ),
+  /** Of its statements that were held and ran: the requests, and who said yes. */
+  statementApprovals: z.optional(z.array(z.object({ request: z.string(), by: z.array(Approver) }))),
 });
 export type SessionDetails = z.infer<typeof SessionDetails>;
 export const SessionList = z.object({

@@ -62,6 +62,8 @@ const summary = {
   endReason: z.optional(z.string()),
   /** Of the grant that is asked for. */
   durationSeconds: z.optional(z.number()),
+  /** It is for reads only, whatever the role allows. */
+  isReadOnly: z.optional(z.literal(true)),
   /** The grant that came of it, or that is under review. */
   grant: z.optional(z.string()),
   /** Whether the caller may still vote on it. */

@@ -22,7 +22,7 @@ export type ClaimedLink = z.infer<typeof ClaimedLink>;
 
 /** POST /v1/token, without an Authorization header: a token of a trusted issuer, which is used up by it. */
 export const TokenExchange = z.strictObject({
-  token: text(workloadTokenLengthMax),
+  token: z.string().check(z.minLength(1, 'is empty'), z.maxLength(workloadTokenLengthMax, `is longer than ${workloadTokenLengthMax} characters`)),
   links: z.optional(z.array(ClaimedLink).check(z.maxLength(10))),
   /** The commit object that runs, as `git cat-file commit HEAD` prints it, in base64. Its hash tells whether it is the one of the token. */
   commit: z.optional(text(Math.ceil(commitBytesMax / 3) * 4)),

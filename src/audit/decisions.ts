@@ -3,7 +3,7 @@ import { nameOf } from '../principal/behind.ts';
 import type { Event } from './entry.ts';
 
 const decisionKinds = ['request', 'vote', 'request.end', 'grant', 'grant.revoke', 'grant.deny', 'policy'] as const;
-const relayKinds = ['relay.start', 'relay.stop', 'login', 'read', 'key.rotate', 'shred.request', 'key.shred', 'legal.hold'] as const;
+const relayKinds = ['relay.start', 'relay.stop', 'login', 'login.deny', 'read', 'key.rotate', 'shred.request', 'key.shred', 'legal.hold'] as const;
 type DecisionEvent = Extract<Event, { kind: (typeof decisionKinds)[number] }>;
 type RelayEvent = Extract<Event, { kind: (typeof relayKinds)[number] }>;
 
@@ -55,6 +55,10 @@ function describeRelay(event: RelayEvent): string {
       return 'the relay stops';
     case 'login':
       return `${nameOf(event.who)} comes with a new token, issued ${event.issuedAt}, good until ${event.expiresAt}`;
+    case 'login.deny': {
+      const name = event.workload ?? event.subject ?? (event.issuer === undefined ? 'somebody' : `a machine of ${event.issuer}`);
+      return `a login of ${name} is refused: ${event.reason} (rule ${event.rule})`;
+    }
     case 'read': {
       const what = event.session === undefined ? event.what : `${event.what} of ${event.session}`;
       const how = event.isOpened ? '' : ', without what is sealed';

@@ -47,6 +47,7 @@ const decisionEvents = [
     count: z.number(),
     expiresAt: z.string(),
     durationSeconds: z.optional(z.number()),
+    isReadOnly: z.optional(z.literal(true)),
     statement: z.optional(z.object({ session: z.string() })),
     /** That statement. Sealed, with the key of its session, as hashes can be searched for; `shape` is not. */
     sql: z.optional(z.string()),
@@ -101,13 +102,24 @@ const relayEvents = [
     after: z.enum(['nothing', 'stop', 'crash']),
   }),
   z.object({ kind: z.literal('relay.stop') }),
-  /** A token that the relay had not seen before. Times are those of the token. */
+  /** A token that the relay had not seen before. Times are those of the token, and of a workload those of its login at the relay. */
   z.object({ kind: z.literal('login'), who: Who, issuedAt: z.string(), expiresAt: z.string() }),
+  /** A login that was refused. `issuer` and `workload` are names in the policy, `subject` that of a token that was verified. */
+  z.object({
+    kind: z.literal('login.deny'),
+    issuer: z.optional(z.string()),
+    workload: z.optional(z.string()),
+    subject: z.optional(z.string()),
+    rule: z.string(),
+    reason: z.string(),
+    /** In a flood: so many more within a minute have no entries of their own. */
+    leftOut: z.optional(z.number()),
+  }),
   /** Somebody reads the record; written before they get the first byte. */
   z.object({
     kind: z.literal('read'),
     by: Who,
-    what: z.enum(['replay', 'tail', 'search', 'decisions', 'export', 'bundle']),
+    what: z.enum(['replay', 'tail', 'search', 'decisions', 'export', 'bundle', 'inventory']),
     session: z.optional(z.string()),
     /** With what was sealed. */
     isOpened: z.boolean(),

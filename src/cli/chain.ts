@@ -7,12 +7,12 @@ import { displayWidth, oneLine, shorten } from './output.ts';
 const partWidthMax = 80;
 const urlWidthMax = 160;
 
-/** One line per link in columns: kind, value with id and address, strength. Safe to print. */
+/** One line per link in columns: kind, how sure it is and who says so, value with id and address. Safe to print. */
 export function formatChain(chain: readonly Link[]): string[] {
-  const rows = chain.map((link) => [oneLine(link.kind), describeLink(shortLink(link)), strengthOf(link)] as const);
+  const rows = chain.map((link) => [oneLine(link.kind), strengthOf(link), describeLink(shortLink(link))] as const);
   const width = (column: 0 | 1) => Math.max(...rows.map((row) => displayWidth(row[column])));
   const pad = (text: string, to: number) => text + ' '.repeat(to - displayWidth(text));
-  return rows.map(([kind, value, strength]) => `${pad(kind, width(0))}  ${pad(value, width(1))}  ${strength}`);
+  return rows.map(([kind, strength, value]) => `${pad(kind, width(0))}  ${pad(strength, width(1))}  ${value}`);
 }
 
 function shortLink({ value, id, url, ...link }: Link): Link {

@@ -18,6 +18,7 @@ export type ApprovalFlags = {
   readonly request?: string;
   /** In seconds; false not to wait at all. */
   readonly wait?: number | false;
+  readonly readOnly?: boolean;
 };
 
 /** Adds `--role`, `--reason`, `--ticket` and `--duration` to a command and returns it. */
@@ -29,9 +30,10 @@ export function addGrantFlags(command: Command): Command {
     .option('--duration <time>', 'how long the grant shall last: 90s, 30m, 8h', readDuration);
 }
 
-/** Adds `--request`, `--wait` and `--no-wait`. */
+/** Adds `--read-only`, `--request`, `--wait` and `--no-wait`. */
 export function addApprovalFlags(command: Command, byDefault: string): Command {
   return command
+    .option('--read-only', 'nothing but reads under this grant, whatever the role allows')
     .option('--request <id>', 'use this request for a grant, once it is approved')
     .option('--wait <time>', `where approval is needed, wait for it so long (default: ${byDefault})`, readDuration)
     .option('--no-wait', 'where approval is needed, ask for it and exit with 8');
@@ -51,6 +53,7 @@ export async function resolveGrantRequest(context: Context, target: string, flag
     ...(ticket !== undefined && { ticket }),
     ...(flags.request !== undefined && { request: flags.request }),
     ...(flags.duration !== undefined && { durationSeconds: flags.duration }),
+    ...(flags.readOnly === true && { readOnly: true }),
   };
 }
 

@@ -1,12 +1,16 @@
 /** The only door to the terminal: data to stdout, words to stderr, colour and spinners where they are wanted. */
 import type { ChalkInstance } from 'chalk';
+import type { TerminalWishes } from './config.ts';
 import { ExitCode } from './exit-code.ts';
+import { disarm, disarmJson, formatAnnotation, type AnnotationLevel } from './workflow-command.ts';
 
 /** What the commands need of the outside; tests build it from two strings' worth of streams. */
 export type Io = {
   readonly json: boolean;
-  /** stdin and stderr are terminals and `--json` is off: questions may be asked. */
+  /** stdin and stderr are terminals, and neither `--json` nor CI is on: questions may be asked. */
   readonly isInteractive: boolean;
+  /** In a step of GitHub Actions, whose runner reads commands out of all output. None is left in what goes to stderr. */
+  readonly isActions: boolean;
   /** The width of stdout where it is a terminal; undefined for a file or a pipe. */
   readonly outputColumns: number | undefined;
   /** Data. Resolves when the stream has taken it, so that long outputs stay in bounded memory. */
@@ -22,17 +26,24 @@ export type Io = {
   withSpinner<T>(text: string, work: (change: (text: string) => void) => Promise<T>): Promise<T>;
   /** An event of `--json` on its own line of stderr, where stdout belongs to data. Silent else. */
   event(value: Readonly<Record<string, unknown>>): void;
+  /** A remark beside the log of a step of GitHub Actions. Silent elsewhere, and under `--json`. */
+  annotate(level: AnnotationLevel, title: string, message: string): void;
+  /** Text for stderr as it is, but for the commands in it. */
+  writeError(text: string): void;
   colors(): Promise<ChalkInstance>;
 };
 
 export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream };
 
-export function createIo(streams: IoStreams, options: { json: boolean }): Io {
+export function createIo(streams: IoStreams, options: { json: boolean; isActions?: boolean } & Partial<TerminalWishes>): Io {
   const { stdin, stdout, stderr } = streams;
-  const isInteractive = !options.json && stdin.isTTY && stderr.isTTY;
+  const { isActions = false } = options;
+  const isInteractive = !options.json && options.isCi !== true && stdin.isTTY && stderr.isTTY;
+  const toError = (text: string) => void stderr.write(isActions ? (options.json ? disarmJson(text) : disarm(text)) : text);
   return {
     json: options.json,
     isInteractive,
+    isActions,
     outputColumns: stdout.isTTY ? stdout.columns : undefined,
     write: (text) =>
       new Promise((resolve, reject) => {
@@ -42,14 +53,18 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
       return this.write(`${JSON.stringify(value)}\n`);
     },
     say(line) {
-      if (!options.json) stderr.write(`${line}\n`);
+      if (!options.json) toError(`${line}\n`);
     },
     warn(line) {
-      stderr.write(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
+      toError(options.json ? `${JSON.stringify({ event: 'warning', message: line })}\n` : `gate: ${line}\n`);
     },
     event(value) {
-      if (options.json) stderr.write(`${JSON.stringify(value)}\n`);
+      if (options.json) toError(`${JSON.stringify(value)}\n`);
     },
+    annotate(level, title, message) {
+      if (isActions && !options.json) stderr.write(`${formatAnnotation(level, title, message)}\n`);
+    },
+    writeError: toError,
     async ask(question) {
       const { createInterface } = await import('node:readline/promises');
       const terminal = createInterface({ input: stdin, output: stderr });
@@ -77,12 +92,12 @@ export function createIo(streams: IoStreams, options: { json: boolean }): Io {
     },
     async colors() {
       const { Chalk } = await import('chalk');
-      return new Chalk({ level: wantsColor(stdout) ? 1 : 0 });
+      return new Chalk({ level: wantsColor(stdout, options.color) ? 1 : 0 });
     },
   };
 }
 
-/** https://no-color.org and FORCE_COLOR, as Node itself reads them. */
-function wantsColor(stream: NodeJS.WriteStream): boolean {
-  return stream.isTTY && stream.hasColors();
+/** Where nothing is wished, a terminal that has colours gets them. */
+function wantsColor(stream: NodeJS.WriteStream, wish: TerminalWishes['color']): boolean {
+  return wish === undefined ? stream.isTTY && stream.hasColors() : wish === 'always';
 }

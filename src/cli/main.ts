@@ -12,14 +12,17 @@ import { doctorCommand } from './commands/doctor.ts';
 import { evidenceCommand } from './commands/evidence.ts';
 import { execCommand } from './commands/exec.ts';
 import { grantsCommand } from './commands/grants.ts';
+import { inventoryCommand } from './commands/inventory.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { mcpCommand } from './commands/mcp.ts';
 import { policyCommand } from './commands/policy.ts';
 import { requestsCommand } from './commands/requests.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
 import { targetsCommand } from './commands/targets.ts';
 import { whoamiCommand } from './commands/whoami.ts';
+import { readActions, readTerminalWishes } from './config.ts';
 import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
 import { ExitCode, exitOfSignal } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
@@ -36,17 +39,17 @@ export type MainOptions = {
 /** Runs one command line to its end and returns the exit code. */
 export async function main(options: MainOptions): Promise<number> {
   const flags = readGlobalFlags(options.argv);
-  const io = createIo(options.streams, flags);
+  const io = createIo(options.streams, { ...flags, ...readTerminalWishes(), isActions: readActions() !== undefined });
   try {
     const program = createProgram(withNameMemory(createContext(io, flags, options.stopSignal)), options.extraCommands);
     program.configureOutput({
       writeOut: (text) => void options.streams.stdout.write(text),
-      writeErr: (text) => void (io.json || options.streams.stderr.write(text)),
+      writeErr: (text) => void (io.json || io.writeError(text)),
     });
     await program.parseAsync(options.argv, { from: 'user' });
     return 0;
   } catch (error) {
-    const exitCode = report(error, io, options.streams.stderr);
+    const exitCode = report(error, io);
     const { aborted, reason } = options.stopSignal();
     // What fails after a signal fails because of it; a bug is one all the same.
     return aborted && error instanceof GateError ? exitOfSignal(reason).exitCode : exitCode;
@@ -71,12 +74,14 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     targetsCommand,
     connectCommand,
     execCommand,
+    mcpCommand,
     requestsCommand,
     approveCommand,
     denyCommand,
     grantsCommand,
     sessionsCommand,
     auditCommand,
+    inventoryCommand,
     evidenceCommand,
     policyCommand,
     doctorCommand,
@@ -104,27 +109,27 @@ function readGlobalFlags(argv: readonly string[]): GlobalFlags {
   return { json: own.includes('--json'), ...(at !== -1 && relay !== undefined && { relay }) };
 }
 
-function report(error: unknown, io: Io, stderr: NodeJS.WriteStream): number {
+function report(error: unknown, io: Io): number {
   if (error instanceof ExitCode) return error.exitCode;
   if (isClosedPipe(error)) return 141;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
-    if (io.json) writeError(stderr, { code: 'usage', message: error.message.replace(/^error: /, '') });
+    if (io.json) writeError(io, { code: 'usage', message: error.message.replace(/^error: /, '') });
     return 2;
   }
   if (!(error instanceof GateError)) {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    if (io.json) writeError(stderr, { code: 'internal', message: stack });
-    else stderr.write(`gate: this is a bug, please report it\n${stack}\n`);
+    if (io.json) writeError(io, { code: 'internal', message: stack });
+    else io.writeError(`gate: this is a bug, please report it\n${stack}\n`);
     return 1;
   }
   const { code, message, hint, rule, requestId, sqlstate } = error;
   const isSql = code === 'sql-error';
   const details = { ...(hint && { hint }), ...(rule && { rule }), ...(requestId && { requestId }) };
-  if (io.json) writeError(stderr, { code, message, ...(isSql && { sqlstate }), ...details });
+  if (io.json) writeError(io, { code, message, ...(isSql && { sqlstate }), ...details });
   else {
     const lines = [`gate: ${message}`, rule && `  rule: ${rule}`, requestId && `  request: ${requestId}`, hint && `  ${hint}`];
-    stderr.write(`${lines.filter(Boolean).join('\n')}\n`);
+    io.writeError(`${lines.filter(Boolean).join('\n')}\n`);
   }
   return error.exitCode;
 }
@@ -134,6 +139,6 @@ function isClosedPipe(error: unknown): boolean {
   return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE';
 }
 
-function writeError(stderr: NodeJS.WriteStream, error: Record<string, string>): void {
-  stderr.write(`${JSON.stringify({ error })}\n`);
+function writeError(io: Io, error: Record<string, string>): void {
+  io.writeError(`${JSON.stringify({ error })}\n`);
 }

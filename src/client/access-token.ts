@@ -1,30 +1,59 @@
-/** Hands out an access token that is still good, renewing the stored login where it must, once for all gate processes. */
+/** Hands out an access token that is still good: of a platform, or of the stored login, renewed once for all gate processes. */
+import type { RelayInfo } from '../api/api.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
 import { refreshTokens } from '../oidc/device-login.ts';
 import type { ClientConfig } from './config.ts';
 import type { Credential, CredentialEditor, CredentialStore, StoredCredential } from './credentials.ts';
+import type { Platform } from './platform.ts';
+import type { AccessTokens } from './token-source.ts';
 
 /** A token is handed out only if it lives at least this long. */
 const freshMsMin = 60_000;
 
-export interface AccessTokens {
-  /** Fresh for at least a minute wherever the issuer lets it be renewed. Fails with `login-required`. */
-  current(): Promise<string>;
-  /** Another token than `rejected`, which the relay did not take; undefined when there is none to be had. */
-  renew(rejected: string): Promise<string | undefined>;
-}
-
-export function createAccessTokens(options: {
+export type AccessTokenOptions = {
   readonly config: ClientConfig;
   readonly relay: string;
+  /** What the relay says of itself in public. */
+  readonly info: () => Promise<RelayInfo>;
   readonly store: CredentialStore;
   readonly warn: (line: string) => void;
-}): AccessTokens {
-  const { config, relay, store, warn } = options;
-  const { token } = config;
-  if (token !== undefined) {
-    return { current: () => Promise.resolve(token), renew: () => Promise.resolve(undefined) };
-  }
+};
+
+/** The token that somebody gave goes first; whether the platform or the stored login comes next, the platform says. */
+export function createAccessTokens(options: AccessTokenOptions): AccessTokens {
+  const { config } = options;
+  const stored = createStoredTokens(options);
+  const platform = platformOf(config);
+  if (platform === undefined) return stored;
+  let chosen: Promise<AccessTokens> | undefined;
+  const choose = () => (chosen ??= chooseTokens(options, platform, stored));
+  return {
+    current: async () => (await choose()).current(),
+    renew: async (rejected, refusal) => (await choose()).renew(rejected, refusal),
+  };
+}
+
+/** GATE_TOKEN, or where the platform keeps one. */
+export function platformOf({ token, platform }: ClientConfig): Platform | undefined {
+  if (token === undefined) return platform;
+  return { name: 'token', source: 'GATE_TOKEN', place: { kind: 'given', token }, isFirst: true };
+}
+
+/** Whether a login that is stored goes before the platform. */
+export async function isStoredFirst(platform: Platform, store: CredentialStore, relay: string): Promise<boolean> {
+  if (platform.isFirst && platform.place.kind !== 'missing') return false;
+  return (await store.load(relay)) !== undefined;
+}
+
+async function chooseTokens({ config, relay, info, store }: AccessTokenOptions, platform: Platform, stored: AccessTokens): Promise<AccessTokens> {
+  if (await isStoredFirst(platform, store, relay)) return stored;
+  const { foreignRelay, run = { links: [] }, checkout } = config;
+  if (foreignRelay !== undefined) throw foreignRelay;
+  const [{ createWorkloadLogin }, { KeptLogins }] = await Promise.all([import('./workload-login.ts'), import('./kept-login.ts')]);
+  return createWorkloadLogin({ platform, relay, info, run, kept: new KeptLogins(config.directory, relay), ...(checkout !== undefined && { checkout }) });
+}
+
+function createStoredTokens({ relay, store, warn }: AccessTokenOptions): AccessTokens {
   let known: Credential | undefined;
   // Calls of one process share one renewal; the lock below is for the other processes.
   let renewal: Promise<Credential> | undefined;

@@ -1,6 +1,7 @@
 /** The part of the relay's API that is about its record as a whole. */
 import type * as z from 'zod/mini';
 import { HoldAnswer, IndexedEntry, Receipt, Rotations, SealedContent, ShredAnswer, followSecondsMax, type Rotation } from '../api/audit-api.ts';
+import { InventoryPage, inventoryPageMax, type Inventory, type InventoryEntry } from '../api/inventory-api.ts';
 import { entryBytesMax, tilePath, tileWidth, type TileId } from '../audit/tiles.ts';
 import type { RelayRequest } from './relay-http.ts';
 
@@ -24,7 +25,11 @@ export interface AuditCalls {
   shred(session: string, reason: string): Promise<ShredAnswer>;
   /** Sets or lifts a legal hold. For auditors and administrators. */
   hold(session: string, isSet: boolean, reason: string): Promise<HoldAnswer>;
+  /** Everybody who came by. Times are RFC 3339. For auditors and administrators. */
+  inventory(times?: InventoryTimes): Promise<Inventory>;
 }
+
+export type InventoryTimes = { readonly since?: string; readonly dormant?: string };
 
 export type EntriesQuery = {
   readonly from: number;
@@ -63,7 +68,23 @@ export function createAuditCalls({ json, bytes, lines }: AuditTransport): AuditC
     policyText: (digest) => text(`/v1/policies/${encodeURIComponent(digest)}`),
     shred: (session, reason) => json({ method: 'POST', path: `${sessionPath(session)}/shred`, body: { reason } }, ShredAnswer),
     hold: (session, isSet, reason) => json({ method: 'POST', path: `${sessionPath(session)}/hold`, body: { isSet, reason } }, HoldAnswer),
+    inventory: (times) => readInventory(json, times),
   };
+}
+
+/** The times of the first page hold for all, so that they are of one period. */
+async function readInventory(json: AuditTransport['json'], times: InventoryTimes = {}): Promise<Inventory> {
+  // Somebody new moves those behind them to the next page: whoever stands in two counts once.
+  const principals = new Map<string, InventoryEntry>();
+  let page: InventoryPage | undefined;
+  for (let offset: number | undefined = 0; offset !== undefined; offset = page.next) {
+    const { since = times.since, dormant = times.dormant } = page ?? {};
+    const query = new URLSearchParams({ limit: String(inventoryPageMax), offset: String(offset), ...(since !== undefined && { since }), ...(dormant !== undefined && { dormant }) });
+    page = await json({ method: 'GET', path: `/v1/inventory?${query.toString()}`, timeoutMs: 60_000 }, InventoryPage);
+    for (const one of page.principals) principals.set(JSON.stringify([one.issuer, one.subject, one.name]), one);
+  }
+  const { next: _, ...rest } = page as InventoryPage;
+  return { ...rest, principals: [...principals.values()] };
 }
 
 function sessionPath(id: string): string {

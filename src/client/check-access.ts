@@ -2,6 +2,7 @@
 import type { TargetInfo } from '../api/api.ts';
 import { GateError } from '../errors/errors.ts';
 import { failed, known, ok, skipped, warning, type DoctorOptions, type Facts, type Finding, type Step } from './check-step.ts';
+import { isStoredFirst } from './access-token.ts';
 import { createCredentialStore } from './credentials.ts';
 
 /** For select 1, which waits for nothing but the way there and back. */
@@ -43,7 +44,9 @@ async function checkLogin(facts: Facts, { createClient }: DoctorOptions): Promis
 async function describeRenewal(facts: Facts): Promise<string> {
   const config = known(facts.config);
   if (config.token !== undefined) return ' and comes from GATE_TOKEN';
-  const stored = await createCredentialStore(config, { warn: () => undefined }).load(known(facts.client).url);
+  const [store, { url }] = [createCredentialStore(config, { warn: () => undefined }), known(facts.client)];
+  if (config.platform !== undefined && !(await isStoredFirst(config.platform, store, url))) return ` and comes of ${config.platform.source}`;
+  const stored = await store.load(url);
   return stored?.credential.refreshToken === undefined ? ' and is not renewed' : ' and renews itself';
 }
 
@@ -109,7 +112,7 @@ async function checkRoundTrip(facts: Facts, target: string, options: DoctorOptio
       relay: client.url,
       session,
       accessToken: () => client.accessToken(),
-      sql: 'select 1',
+      texts: [{ sql: 'select 1' }],
       signal,
       handlers: {
         fields: () => Promise.resolve(),

@@ -3,7 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { GateError } from '../errors/errors.ts';
 import { parseSecureUrl } from '../oidc/secure-url.ts';
+import type { CommitPlace } from './commit-object.ts';
+import { findPlatform, isPlatformWish, platformNames, type Platform } from './platform.ts';
 import { systemCodeOf, writePrivateFile } from './private-file.ts';
+import { readRunFacts, type RunFacts } from './run-facts.ts';
 
 export type ClientConfig = {
   /** Where the user's settings and credentials live; absolute, and not made before something is written. */
@@ -12,6 +15,13 @@ export type ClientConfig = {
   readonly relay?: string;
   /** GATE_TOKEN: used in place of any stored login, and never stored. */
   readonly token?: string;
+  /** Where the platform on which this runs keeps a token; GATE_TOKEN goes before it. */
+  readonly platform?: Platform;
+  /** What is thrown in place of sending a platform's token to a relay that only a project file names. */
+  readonly foreignRelay?: GateError;
+  /** What the environment says of the run, which goes along with a platform's token. */
+  readonly run?: RunFacts;
+  readonly checkout?: CommitPlace;
   readonly isKeychainWanted: boolean;
   /** Each setting with its origin, for showing; missing where the configuration was put together by hand. */
   readonly settings?: readonly Setting[];
@@ -19,7 +29,7 @@ export type ClientConfig = {
 
 /** One setting as it is in force. */
 export type Setting = {
-  readonly name: 'directory' | 'relay' | 'token' | 'keychain';
+  readonly name: 'directory' | 'relay' | 'token' | 'platform' | 'keychain';
   /** Undefined where nothing is set; of a token only that it is set. */
   readonly value: string | undefined;
   readonly origin: 'flag' | 'environment' | 'project-file' | 'user-file' | 'default';
@@ -42,13 +52,20 @@ export async function loadClientConfig(
   const file = await loadUserFile(userFilePath(directory));
   const relay = await chooseRelay({ flags, environment, file, directory, workingDirectory });
   const token = readToken(environment['GATE_TOKEN']);
-  if (token !== undefined) refuseForeignRelay(relay, file.relay);
+  const platform = await choosePlatform(environment);
+  const foreignRelay = findForeignRelay(relay, file.relay, token === undefined ? platform?.source : 'GATE_TOKEN');
+  if (token !== undefined && foreignRelay !== undefined) throw foreignRelay;
+  const checkout = workingDirectory ?? currentDirectory();
   const keychain = chooseKeychain(environment['GATE_KEYCHAIN'], file.keychain, directory);
   return {
     directory,
     isKeychainWanted: keychain.value === 'on',
     ...(relay.value !== undefined && { relay: relay.value }),
     ...(token !== undefined && { token }),
+    ...(platform !== undefined && { platform }),
+    ...(foreignRelay !== undefined && { foreignRelay }),
+    run: readRunFacts(environment),
+    ...(checkout !== undefined && { checkout: { directory: checkout, environment } }),
     settings: [
       {
         name: 'directory',
@@ -57,6 +74,7 @@ export async function loadClientConfig(
       },
       relay,
       { name: 'token', ...(token === undefined ? { value: undefined, ...byDefault } : { value: 'set', ...fromVariable('GATE_TOKEN') }) },
+      { name: 'platform', value: platform?.name, ...(platform === undefined ? byDefault : fromVariable(platform.source)) },
       keychain,
     ],
   };
@@ -171,14 +189,26 @@ function parseRelay(text: string, what: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
+async function choosePlatform(environment: NodeJS.ProcessEnv): Promise<Platform | undefined> {
+  const wish = environment['GATE_PLATFORM'];
+  if (wish && !isPlatformWish(wish)) {
+    throw new GateError('usage', `GATE_PLATFORM names no platform that gate knows: ${JSON.stringify(wish)}`, {
+      hint: `Write one of ${platformNames.join(', ')}, or none.`,
+    });
+  }
+  return findPlatform(environment);
+}
+
 /**
  * Whoever writes a project file must not come by a token with it. A stored login cannot go astray, because it is looked
- * up by the URL of its relay; GATE_TOKEN belongs to no relay, so it goes only where its owner said by other means.
+ * up by the URL of its relay; GATE_TOKEN and a platform's token belong to no relay, so they go only where their owner said
+ * by other means.
  */
-function refuseForeignRelay(relay: Setting, ownRelay: string | undefined): void {
-  if (relay.origin !== 'project-file') return;
-  if (ownRelay && parseRelay(ownRelay, 'the relay in the user file') === relay.value) return;
-  throw new GateError('usage', `GATE_TOKEN is set, and only ${relay.source} names the relay that it would be sent to`, {
+function findForeignRelay(relay: Setting, ownRelay: string | undefined, source: string | undefined): GateError | undefined {
+  if (source === undefined || relay.origin !== 'project-file') return undefined;
+  if (ownRelay && parseRelay(ownRelay, 'the relay in the user file') === relay.value) return undefined;
+  const what = source === 'GATE_TOKEN' ? 'GATE_TOKEN is set' : `a token is to be had (${source})`;
+  return new GateError('usage', `${what}, and only ${relay.source} names the relay that it would be sent to`, {
     hint: `If you trust that file: GATE_RELAY=${relay.value}, or --relay.`,
   });
 }

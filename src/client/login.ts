@@ -1,6 +1,7 @@
 /** Logging in to a relay, out of it, and telling where the login is kept. */
 import { messageOf } from '../errors/errors.ts';
 import { revokeTokens, startDeviceLogin, type Tokens } from '../oidc/device-login.ts';
+import { isStoredFirst, platformOf } from './access-token.ts';
 import { requireRelay, rememberRelay, type ClientConfig } from './config.ts';
 import { createCredentialStore, type Credential, type Storage } from './credentials.ts';
 import { fetchRelayInfo, fetchWhoAmI } from './relay-client.ts';
@@ -58,7 +59,8 @@ export async function login(config: ClientConfig, options: LoginOptions): Promis
   const prefer = config.isKeychainWanted ? 'keychain' : 'file';
   const storage = await store.edit((editor) => editor.save(relay, credential, prefer));
   await rememberRelay(config, relay);
-  if (config.token !== undefined) warn('GATE_TOKEN is set and will be used in place of this login.');
+  const platform = platformOf(config);
+  if (platform?.isFirst && platform.place.kind !== 'missing') warn(`${platform.source} is set and will be used in place of this login.`);
   const isRenewable = tokens.refreshToken !== undefined;
   const { subject, name, groups } = who;
   return { relay, issuer, subject, name, groups, expiresAt: who.expiresAt, isRenewable, storage };
@@ -95,12 +97,18 @@ export async function logout(config: ClientConfig, options: Pick<LoginOptions, '
 /** Where the token that would be used comes from, without asking anybody. */
 export type LoginPlace =
   | { readonly storage: 'environment' }
+  /** Not kept anywhere: `source` is the variable, file or program that the platform's token comes from. */
+  | { readonly storage: 'platform'; readonly platform: string; readonly source: string }
   | { readonly storage: 'none' }
   | { readonly storage: Storage; readonly path: string };
 
 export async function findLoginPlace(config: ClientConfig, options: Pick<LoginOptions, 'warn'>): Promise<LoginPlace> {
   if (config.token !== undefined) return { storage: 'environment' };
   const store = createCredentialStore(config, options);
+  const { platform } = config;
+  if (platform !== undefined && !(await isStoredFirst(platform, store, requireRelay(config)))) {
+    return { storage: 'platform', platform: platform.name, source: platform.source };
+  }
   const stored = await store.load(requireRelay(config));
   return stored === undefined ? { storage: 'none' } : { storage: stored.storage, path: store.path };
 }

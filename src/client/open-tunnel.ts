@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import { ErrorBody } from '../api/api.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError, isErrorCode } from '../errors/errors.ts';
 import { describeNetworkFailure } from '../oidc/network-failure.ts';
 import { socketOptions, Tunnel, type TunnelHandlers } from '../tunnel/tunnel.ts';
@@ -14,6 +15,8 @@ export type TunnelRequest = {
   readonly relay: string;
   readonly session: string;
   readonly accessToken: string;
+  /** As in RelayRequest. */
+  readonly agent?: string;
   /** Gives up the attempt; an open tunnel is left alone. */
   readonly signal?: AbortSignal;
 };
@@ -24,7 +27,7 @@ export function openTunnel(request: TunnelRequest, handlers: TunnelHandlers): Pr
   const socket = new WebSocket(url, {
     ...socketOptions,
     handshakeTimeout: handshakeTimeoutMs,
-    headers: { authorization: `Bearer ${request.accessToken}` },
+    headers: { authorization: `Bearer ${request.accessToken}`, ...(request.agent !== undefined && { [agentHeader]: request.agent }) },
   });
   return new Promise((resolve, reject) => {
     const giveUp = () => socket.terminate();

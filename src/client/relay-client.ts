@@ -30,10 +30,11 @@ import {
 import { AuditEntry } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { createAuditCalls, type AuditCalls } from './audit-calls.ts';
-import { createAccessTokens, type AccessTokens } from './access-token.ts';
+import { createAccessTokens } from './access-token.ts';
 import { requireRelay, type ClientConfig } from './config.ts';
 import { createCredentialStore } from './credentials.ts';
 import { requestBytes, requestJson, requestLines, requestText, type RelayRequest } from './relay-http.ts';
+import type { AccessTokens } from './token-source.ts';
 
 /**
  * Every call fails with the relay's own error, with `login-required`, or with `relay-unreachable`; a call that the
@@ -105,6 +106,8 @@ export type RequestQuery = {
 };
 
 export type RelayClientOptions = {
+  /** All is said and done by this program for the person who is logged in, as `name/version`. */
+  readonly agent?: string;
   /** Takes a line for the user that must be seen. */
   readonly warn: (line: string) => void;
 };
@@ -113,14 +116,18 @@ export type RelayClientOptions = {
 export function createRelayClient(config: ClientConfig, options: RelayClientOptions): RelayClient {
   const relay = requireRelay(config);
   const store = createCredentialStore(config, { warn: options.warn });
-  return createCalls(relay, createAccessTokens({ config, relay, store, warn: options.warn }));
+  const tokens = createAccessTokens({ config, relay, store, info: () => fetchRelayInfo(relay), warn: options.warn });
+  return createCalls({ relay, ...(options.agent !== undefined && { agent: options.agent }) }, tokens);
 }
 
-type Call = Omit<RelayRequest, 'relay' | 'token'>;
+type Call = Omit<RelayRequest, 'relay' | 'token' | 'agent'>;
+/** What all calls have in common. */
+type Caller = Pick<RelayRequest, 'relay' | 'agent'>;
 
-function createCalls(relay: string, tokens: AccessTokens): RelayClient {
+function createCalls(caller: Caller, tokens: AccessTokens): RelayClient {
+  const { relay } = caller;
   const ask = <T extends z.ZodMiniType>(call: Call, schema: T): Promise<z.infer<T>> =>
-    withToken(tokens, (token) => requestJson({ relay, token, ...call }, schema));
+    withToken(tokens, (token) => requestJson({ ...caller, token, ...call }, schema));
   const get = <T extends z.ZodMiniType>(path: string, schema: T): Promise<z.infer<T>> =>
     ask({ method: 'GET', path }, schema);
   return {
@@ -131,12 +138,12 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
     ...createRequestCalls(ask, get),
     ...createAuditCalls({
       json: ask,
-      bytes: (call, bytesMax) => withToken(tokens, (token) => requestBytes({ relay, token, ...call }, bytesMax)),
-      lines: (call, schema) => readLines(tokens, { relay, ...call }, schema),
+      bytes: (call, bytesMax) => withToken(tokens, (token) => requestBytes({ ...caller, token, ...call }, bytesMax)),
+      lines: (call, schema) => readLines(tokens, { ...caller, ...call }, schema),
     }),
     createSession: (body) => ask({ method: 'POST', path: '/v1/sessions', body }, SessionInfo),
     async endSession(id, timeoutMs) {
-      const call = { relay, method: 'POST', path: `${sessionPath(id)}/end`, ...(timeoutMs !== undefined && { timeoutMs }) } as const;
+      const call = { ...caller, method: 'POST', path: `${sessionPath(id)}/end`, ...(timeoutMs !== undefined && { timeoutMs }) } as const;
       await withToken(tokens, (token) => requestText({ ...call, token }));
     },
     async sessions(query = {}) {
@@ -150,10 +157,10 @@ function createCalls(relay: string, tokens: AccessTokens): RelayClient {
       ),
     session: (id) => get(sessionPath(id), SessionDetails),
     killSession: (id, reason) => ask({ method: 'POST', path: `${sessionPath(id)}/kill`, body: reason === undefined ? {} : { reason } }, SessionSummary),
-    entries: (id) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries` }, AuditEntry),
-    follow: (id, signal) => readLines(tokens, { relay, method: 'GET', path: `${sessionPath(id)}/entries?follow=true`, signal }, AuditEntry),
-    followAll: (signal) => readLines(tokens, { relay, method: 'GET', path: '/v1/sessions/tail', signal }, AuditEntry),
-    decisions: () => readLines(tokens, { relay, method: 'GET', path: '/v1/decisions' }, AuditEntry),
+    entries: (id) => readLines(tokens, { ...caller, method: 'GET', path: `${sessionPath(id)}/entries` }, AuditEntry),
+    follow: (id, signal) => readLines(tokens, { ...caller, method: 'GET', path: `${sessionPath(id)}/entries?follow=true`, signal }, AuditEntry),
+    followAll: (signal) => readLines(tokens, { ...caller, method: 'GET', path: '/v1/sessions/tail', signal }, AuditEntry),
+    decisions: () => readLines(tokens, { ...caller, method: 'GET', path: '/v1/decisions' }, AuditEntry),
     explain: (body) => ask({ method: 'POST', path: '/v1/policy/explain', body }, ExplainAnswer),
     masking: (target) => ask({ method: 'GET', path: `/v1/targets/${encodeURIComponent(target)}/masking`, timeoutMs: 40_000 }, MaskingInfo),
     accessToken: () => tokens.current(),
@@ -266,5 +273,5 @@ async function* readLines<T extends z.ZodMiniType>(tokens: AccessTokens, request
 
 async function renewAfter(error: unknown, tokens: AccessTokens, token: string): Promise<string | undefined> {
   if (!(error instanceof GateError) || error.code !== 'login-required') return undefined;
-  return tokens.renew(token);
+  return tokens.renew(token, error);
 }

@@ -1,6 +1,7 @@
 /** One HTTP exchange with the relay: limits, checked answers, and failures as GateErrors. */
 import * as z from 'zod/mini';
 import { ErrorBody } from '../api/api.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError, isErrorCode, type ErrorCode } from '../errors/errors.ts';
 import { describeNetworkFailure } from '../oidc/network-failure.ts';
 
@@ -19,6 +20,8 @@ export type RelayRequest = {
   /** From the slash on, already encoded. */
   readonly path: string;
   readonly token?: string;
+  /** The program that acts for the person, as `name/version`. */
+  readonly agent?: string;
   readonly body?: unknown;
   /** For the whole exchange, or of a streamed answer for its beginning; 15 s without it. */
   readonly timeoutMs?: number;
@@ -100,7 +103,7 @@ export async function* requestLines<T extends z.ZodMiniType>(
 }
 
 async function send(request: RelayRequest, signal: AbortSignal): Promise<Response> {
-  const { relay, method, path, token, body } = request;
+  const { relay, method, path, token, agent, body } = request;
   let response: Response;
   try {
     response = await fetch(`${relay}${path}`, {
@@ -111,6 +114,7 @@ async function send(request: RelayRequest, signal: AbortSignal): Promise<Respons
       headers: {
         accept: 'application/json',
         ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(agent !== undefined && { [agentHeader]: agent }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),

@@ -1,208 +1,190 @@
-/** Runs one SQL text over a tunnel of its own, without a local port, and hands on what comes back as it comes. */
+/** Runs SQL texts over a tunnel of its own, without a local port, and hands on what comes back as it comes. */
 import { serialize } from 'pg-protocol';
-import type {
-  BackendMessage,
-  CommandCompleteMessage,
-  CopyDataMessage,
-  CopyResponse,
-  DataRowMessage,
-  NoticeMessage,
-  ReadyForQueryMessage,
-  RowDescriptionMessage,
-} from 'pg-protocol/dist/messages.js';
 import type { TunnelNews } from '../api/api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { OpenSession } from './session.ts';
-import { errorOf, isFatal, logIn, SqlConnection, unexpected, type CancelKey } from './sql-connection.ts';
-import { formatNotice } from './sql-error.ts';
-
-/** After a cancel request the answer is awaited this long; then the tunnel is cut, which cancels as well. */
-const cancelTimeoutMs = 10_000;
-
-export type SqlField = { readonly name: string; readonly typeOid: number };
-/** Values in PostgreSQL's text format. */
-export type SqlRow = readonly (string | null)[];
-
-/** Called in the server's order, one at a time; nothing more is read from the tunnel while one is pending. */
-export type SqlHandlers = {
-  /** A result with rows begins. */
-  readonly fields: (fields: readonly SqlField[]) => Promise<void>;
-  readonly rows: (rows: readonly SqlRow[]) => Promise<void>;
-  /** COPY … TO STDOUT begins. */
-  readonly copy: (isBinary: boolean) => Promise<void>;
-  /** Its data; PostgreSQL sends one piece per row. Valid until the promise settles. */
-  readonly copyData: (pieces: readonly Buffer[]) => Promise<void>;
-  /** A statement is done; the tag is PostgreSQL's, as in `INSERT 0 1`. */
-  readonly complete: (tag: string) => Promise<void>;
-  /** The statement waits for approval; called again and again while it does. A notice says the same. */
-  readonly held?: (news: TunnelNews) => void;
-  /** A notice as psql prints it. */
-  readonly notice: (text: string) => void;
-};
+import { logIn, SqlConnection, type CancelKey } from './sql-connection.ts';
+import { TextRun } from './sql-text-run.ts';
+import { TextStop } from './sql-text-stop.ts';
+import type { Fate, SqlHandlers, SqlText } from './sql-text.ts';
 
 export type SqlRequest = {
   /** The relay's URL without a trailing slash. */
   readonly relay: string;
   readonly session: OpenSession;
   readonly accessToken: () => Promise<string>;
-  /** One or more statements; PostgreSQL runs them as one transaction unless they say otherwise. */
-  readonly sql: string;
+  /** Run one after the other; the first that fails is the last. */
+  readonly texts: readonly SqlText[];
+  /** All of them between one BEGIN and one COMMIT. */
+  readonly isSingleTransaction?: boolean;
+  /** Of each result at most so many rows are fetched; each text is one statement then. */
+  readonly rowsMax?: number;
+  /** Each text is cancelled when it takes longer; the time that it waits for approval does not count. */
+  readonly timeoutMs?: number;
+  /** As in RelayRequest. */
+  readonly agent?: string;
   readonly handlers: SqlHandlers;
   /** Cancels what runs on the server; no handler is called any more, and the promise rejects or resolves as it went. */
   readonly signal: AbortSignal;
 };
 
 /**
- * Resolves with the number of statements that ran, when the server has confirmed them all. Fails with the relay's own
- * refusal, with SqlError for an error of the database, with `sql-error` where a transaction was left open (it is
- * rolled back), with `relay-unreachable` when the tunnel broke, and with whatever a handler threw.
+ * Resolves with the number of statements of each text, when the server has confirmed them all. Fails with the relay's
+ * own refusal, with SqlError for an error of the database, with `sql-error` where a transaction was left open (it is
+ * rolled back), with `statement-timeout`, with `relay-unreachable` when the tunnel broke, and with whatever a handler threw.
  */
-export async function runSql(request: SqlRequest): Promise<number> {
-  const { signal } = request;
-  const connection = await openConnection(request);
+export async function runSql(request: SqlRequest): Promise<readonly number[]> {
+  let heard: ((news: TunnelNews) => void) | undefined;
+  const connection = await openConnection(request, (news) => {
+    heard?.(news);
+    request.handlers.held?.(news);
+  });
   try {
     const key = await logIn(connection, request.session);
-    if (signal.aborted) throw new GateError('session-ended', 'interrupted before anything was run');
-    let timer: NodeJS.Timeout | undefined;
-    const onAbort = () => {
-      timer = setTimeout(() => connection.abandon(), cancelTimeoutMs);
-      // Where the request cannot be delivered, the time limit ends the wait.
-      void cancel(request, key).catch(() => undefined);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      const run = await runQuery(connection, request);
-      await connection.close();
-      return run.finish();
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
-    }
+    if (request.signal.aborted) throw new GateError('session-ended', 'interrupted before anything was run');
+    const texts = new Texts(request, connection, key);
+    heard = (news) => texts.noteHeld(news.requestId);
+    const counts = await texts.run();
+    await connection.close();
+    return counts;
   } finally {
     connection.abandon();
   }
 }
 
-async function openConnection({ relay, session, accessToken, handlers }: SqlRequest): Promise<SqlConnection> {
-  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken() }, handlers.held);
+async function openConnection({ relay, session, accessToken, agent }: SqlRequest, onNews: (news: TunnelNews) => void): Promise<SqlConnection> {
+  return SqlConnection.open({ relay, session: session.id, accessToken: await accessToken(), ...(agent !== undefined && { agent }) }, onNews);
 }
 
 /** A cancel request travels on a connection of its own, which the server closes without an answer. */
 async function cancel(request: SqlRequest, key: CancelKey): Promise<void> {
-  const connection = await openConnection(request);
+  const connection = await openConnection(request, () => undefined);
   connection.write(serialize.cancel(key.pid, key.secret));
   await connection.closed();
 }
 
-async function runQuery(connection: SqlConnection, request: SqlRequest): Promise<QueryRun> {
-  const run = new QueryRun(connection, request);
-  connection.write(serialize.query(request.sql));
-  while (!run.isReady) {
-    for (const batch of batchesOf(await connection.read())) await run.take(batch);
-  }
-  return run;
-}
-
-/** Rows and copy data that arrived side by side are handed on together. */
-type Batch = readonly [BackendMessage, ...BackendMessage[]];
-
-function batchesOf(messages: readonly BackendMessage[]): Batch[] {
-  const batches: [BackendMessage, ...BackendMessage[]][] = [];
-  for (const message of messages) {
-    const last = batches.at(-1);
-    const isMore = (message.name === 'dataRow' || message.name === 'copyData') && last?.[0].name === message.name;
-    if (last !== undefined && isMore) last.push(message);
-    else batches.push([message]);
-  }
-  return batches;
-}
-
-class QueryRun {
-  readonly #connection: SqlConnection;
+class Texts {
   readonly #request: SqlRequest;
-  #statements = 0;
-  #failure: GateError | undefined;
-  #status = '';
+  readonly #connection: SqlConnection;
+  readonly #key: CancelKey;
+  #current: { readonly run: TextRun; readonly stop: TextStop } | undefined;
 
-  constructor(connection: SqlConnection, request: SqlRequest) {
-    this.#connection = connection;
+  constructor(request: SqlRequest, connection: SqlConnection, key: CancelKey) {
     this.#request = request;
+    this.#connection = connection;
+    this.#key = key;
   }
 
-  get isReady(): boolean {
-    return this.#status !== '';
+  noteHeld(requestId: string): void {
+    this.#current?.run.noteHeld(requestId);
+    this.#current?.stop.noteHeld();
   }
 
-  async take(batch: Batch): Promise<void> {
-    const { handlers } = this.#request;
-    const [message] = batch;
-    switch (message.name as string) {
-      case 'rowDescription': {
-        const { fields } = message as RowDescriptionMessage;
-        const described = fields.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID }));
-        return this.#handOn(() => handlers.fields(described));
-      }
-      case 'dataRow':
-        return this.#handOn(() => handlers.rows(batch.map((row) => (row as DataRowMessage).fields as SqlRow)));
-      case 'copyOutResponse':
-        return this.#handOn(() => handlers.copy((message as CopyResponse).binary));
-      case 'copyData':
-        return this.#handOn(() => handlers.copyData(batch.map((piece) => (piece as CopyDataMessage).chunk)));
-      case 'copyInResponse':
-        return this.#refuseCopyIn();
-      case 'commandComplete':
-        this.#statements++;
-        return this.#handOn(() => handlers.complete((message as CommandCompleteMessage).text));
-      case 'notice':
-        if (handlers.held !== undefined && (message as NoticeMessage).routine === 'approval-pending') return;
-        return handlers.notice(formatNotice(message as NoticeMessage));
-      case 'error':
-        this.#failure ??= errorOf(message, this.#request.sql);
-        // Nothing follows such an error but the end of the connection.
-        if (isFatal(message)) throw this.#failure;
-        return;
-      case 'readyForQuery':
-        this.#status = (message as ReadyForQueryMessage).status;
-        return;
-      case 'copyDone':
-      case 'emptyQuery':
-      case 'parameterStatus':
-      case 'notification':
-        return;
-      default:
-        throw unexpected(message);
+  async run(): Promise<number[]> {
+    const { texts, isSingleTransaction = false, signal } = this.#request;
+    if (isSingleTransaction) expectDone(await this.#command('BEGIN'));
+    const counts: number[] = [];
+    for (const [index, text] of texts.entries()) {
+      if (signal.aborted) break;
+      counts.push(await this.#runText(index, text));
     }
-  }
-
-  /** The number of statements that ran, once the server is ready; fails where they did not take effect. */
-  finish(): number {
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#status !== 'I') {
-      throw new GateError('sql-error', 'the text ended inside a transaction, which was rolled back', {
-        hint: 'End it with COMMIT, or leave out BEGIN: the statements of one text are one transaction by themselves.',
-      });
+    if (signal.aborted && (isSingleTransaction || counts.length < texts.length)) {
+      throw new GateError('session-ended', isSingleTransaction ? 'interrupted; the transaction is rolled back' : 'interrupted; what follows was not run');
     }
-    return this.#statements;
+    if (isSingleTransaction) await this.#commit(texts.length - 1);
+    return counts;
   }
 
-  /** After an interrupt nobody waits for the rest, and a reader that stands still must not hold it up. */
-  async #handOn(work: () => Promise<void>): Promise<void> {
-    const { signal } = this.#request;
-    if (signal.aborted) return;
-    let onAbort: () => void = () => undefined;
-    const aborted = new Promise<void>((resolve) => (onAbort = resolve));
-    signal.addEventListener('abort', onAbort, { once: true });
+  async #runText(index: number, text: SqlText): Promise<number> {
+    const { handlers, rowsMax, isSingleTransaction = false } = this.#request;
+    handlers.begin?.(index);
+    const stop = this.#createStop();
+    const run = new TextRun({ connection: this.#connection, text, handlers, stop: stop.signal, rowsMax });
+    this.#current = { run, stop };
+    let failure: unknown;
     try {
-      await Promise.race([work(), aborted]);
+      await run.run();
+      failure = run.failure ?? wrongEnd(run, isSingleTransaction);
+    } catch (error) {
+      failure = error;
     } finally {
-      signal.removeEventListener('abort', onAbort);
+      stop.end();
+    }
+    const fate = fateOf(run, isSingleTransaction);
+    failure = stop.explain(failure, fate);
+    if (failure === undefined) return run.tags.length;
+    if (isSingleTransaction && run.status !== '' && run.status !== 'I') await this.#rollBack();
+    handlers.stopped?.(index, fate);
+    throw failure;
+  }
+
+  #createStop(): TextStop {
+    const { signal, timeoutMs } = this.#request;
+    return new TextStop({
+      signal,
+      timeoutMs,
+      cancel: () => cancel(this.#request, this.#key),
+      abandon: () => this.#connection.abandon(),
+    });
+  }
+
+  /** BEGIN, COMMIT and ROLLBACK are statements like any other: decided on and recorded. */
+  async #command(sql: string): Promise<TextRun> {
+    const { handlers } = this.#request;
+    const stop = this.#createStop();
+    const run = new TextRun({ connection: this.#connection, text: { sql }, handlers, stop: AbortSignal.abort(), rowsMax: undefined });
+    await run.run().finally(() => stop.end());
+    return run;
+  }
+
+  async #commit(last: number): Promise<void> {
+    let fate: Fate = 'unknown';
+    try {
+      const run = await this.#command('COMMIT');
+      fate = 'undone';
+      expectDone(run);
+      if (run.tags[0] !== 'COMMIT') throw new GateError('sql-error', 'the transaction could not be committed, and was rolled back');
+    } catch (error) {
+      this.#request.handlers.stopped?.(last, fate);
+      throw error;
     }
   }
 
-  #refuseCopyIn(): void {
-    this.#failure ??= new GateError('not-supported', 'COPY … FROM STDIN has no data to read here', {
-      hint: 'Use gate connect with psql and \\copy, or write the rows as INSERT … VALUES.',
-    });
-    this.#connection.write(serialize.copyFail('gate exec has no data for COPY FROM STDIN'));
+  /** The server does the same when the connection ends, only later. */
+  async #rollBack(): Promise<void> {
+    if (!this.#request.signal.aborted) await this.#command('ROLLBACK').catch(() => undefined);
   }
+}
+
+function expectDone({ failure }: TextRun): void {
+  if (failure !== undefined) throw failure;
+}
+
+/** A text that left the transaction in another state than it has to, though the server is content with it. */
+function wrongEnd({ status, tags }: TextRun, isSingleTransaction: boolean): GateError | undefined {
+  if (!isSingleTransaction) {
+    if (status === 'I') return undefined;
+    return new GateError('sql-error', 'the text ended inside a transaction, which was rolled back', {
+      hint: 'End it with COMMIT, or leave out BEGIN: the statements of one text are one transaction by themselves.',
+    });
+  }
+  const rolledBack = tags.indexOf('ROLLBACK');
+  const isAnother = rolledBack !== -1 && tags.slice(rolledBack).some((tag) => tag === 'BEGIN' || tag === 'START TRANSACTION');
+  if (status === 'T' && !tags.some(isCommit) && !isAnother) return undefined;
+  const what = tags.some(isCommit)
+    ? 'the text committed the transaction itself, so everything up to its COMMIT has taken effect'
+    : 'the text ended the transaction itself, so everything up to there was rolled back';
+  return new GateError('sql-error', what, { hint: 'Leave BEGIN, COMMIT and ROLLBACK out of texts that run under --single-transaction.' });
+}
+
+function isCommit(tag: string): boolean {
+  return tag === 'COMMIT' || tag === 'PREPARE TRANSACTION';
+}
+
+function fateOf({ status, tags, failure }: TextRun, isSingleTransaction: boolean): Fate {
+  if (tags.some(isCommit)) return 'partly';
+  // A transaction that is not committed ends with its connection.
+  if (isSingleTransaction) return 'undone';
+  if (status === '') return 'unknown';
+  return failure === undefined && status === 'I' ? 'done' : 'undone';
 }

@@ -22,6 +22,6 @@ export function findDatabasePassword(): string | undefined {
 
 /** The caller's environment without its own settings of gate and libpq, which would reach into the demo. */
 export function neutralEnvironment(own: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(?:GATE_|PG)/.test(name));
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(?:GATE_|PG|CI$|CI_|GITHUB_|ACTIONS_|GITLAB_|CIRCLE|BUILDKITE|TFC_|GCE_|GOOGLE_|K_|CLOUD_RUN_|BUILD_ID$|KUBERNETES_)/.test(name));
   return { ...Object.fromEntries(inherited), NO_COLOR: '1', LC_ALL: 'C.UTF-8', ...own };
 }

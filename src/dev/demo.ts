@@ -6,8 +6,12 @@ import { GateError } from '../errors/errors.ts';
 import { findOnPath, neutralEnvironment } from './config.ts';
 import { approveDevice } from './device-page.ts';
 import { actAccessRequest, actApproval } from './demo-decisions.ts';
+import { startCiIssuer } from './ci-issuer.ts';
+import type { TokenClaims } from './ci-tokens.ts';
 import { actEvidence } from './demo-evidence.ts';
+import { actLeaving, actMachines, machinesOfDemo, type Pipeline } from './demo-machines.ts';
 import { actMasks } from './demo-masks.ts';
+import { accountIdOf } from './provider.ts';
 import { loadPeer } from './peers.ts';
 import type { Play, Tunnel } from './play.ts';
 import { Stage, type StageIo } from './stage.ts';
@@ -20,10 +24,12 @@ export async function runDemo(context: DemoContext, program: readonly [string, .
   const home = await mkdtemp(join(tmpdir(), 'gate-demo-'));
   const stage = new Stage(context.io, signal);
   try {
-    await stage.say('Starting an OIDC provider, a relay, and a PostgreSQL server with a small shop …');
-    const stack = await startStack({ program });
+    await stage.say('Starting an OIDC provider, an issuer for pipelines, a relay, and a PostgreSQL server with a small shop …');
+    const pipeline = await startPipeline();
+    const machines = machinesOfDemo(pipeline.issuer.url, accountIdOf({ name: 'engineer' }));
+    const stack = await startStack({ program, machines });
     try {
-      await play(stage, stack, (who, ...args) => ({
+      await play(stage, { stack, pipeline }, (who, ...args) => ({
         argv: [...program, ...args],
         shown: ['gate', ...args.map(quote)].join(' '),
         env: neutralEnvironment({ GATE_CONFIG_DIR: join(home, who), GATE_RELAY: stack.relayUrl, GATE_KEYCHAIN: 'off' }),
@@ -31,6 +37,7 @@ export async function runDemo(context: DemoContext, program: readonly [string, .
     } finally {
       await stage.close();
       await stack.stop();
+      await pipeline.issuer[Symbol.asyncDispose]();
     }
   } catch (error) {
     // An interruption ends the commands on the stage too, and what they then say would mislead.
@@ -40,7 +47,22 @@ export async function runDemo(context: DemoContext, program: readonly [string, .
   }
 }
 
-async function play(stage: Stage, stack: Stack, gate: Play['gate']): Promise<void> {
+/** Its tokens say what the act of the moment wants. */
+async function startPipeline(): Promise<Pipeline> {
+  const claims: { 'github-actions': TokenClaims } = { 'github-actions': {} };
+  const issuer = await startCiIssuer({ claims });
+  return {
+    issuer,
+    get claims() {
+      return claims['github-actions'];
+    },
+    set claims(said) {
+      claims['github-actions'] = said;
+    },
+  };
+}
+
+async function play(stage: Stage, { stack, pipeline }: { stack: Stack; pipeline: Pipeline }, gate: Play['gate']): Promise<void> {
   const whole: Play = { stage, stack, gate };
   await stage.say(
     `Everything runs on this machine: provider ${stack.issuer}, relay ${stack.relayUrl}, PostgreSQL ${stack.postgres.version}. ` +
@@ -54,12 +76,14 @@ async function play(stage: Stage, stack: Stack, gate: Play['gate']): Promise<voi
   await actAccessRequest(whole);
   await actMasks(whole, tunnel);
   await actAnyClient(whole);
+  await actMachines(whole, pipeline);
   await tunnel.client.end();
   await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
   const { exitCode } = await tunnel.connect.interrupt();
   await stage.check('gate connect ended as Ctrl-C ends things', exitCode === 130);
   await actReplay(whole, tunnel.session);
   await actEvidence(whole, tunnel.session);
+  await actLeaving(whole, pipeline);
   await stage.say('The end. Every step above was checked; nothing is left running.');
 }
 

@@ -100,8 +100,8 @@ function listen(server: Server, port: number): Promise<number> {
 }
 
 /** Stable, and unlike the name, as subjects of real providers are: what confuses the two is found early. */
-function accountIdOf(account: Account): string {
-  return `acct-${createHash('sha256').update(account.name).digest('hex').slice(0, 16)}`;
+export function accountIdOf({ name }: Pick<Account, 'name'>): string {
+  return `acct-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
 }
 
 function claimsOf(account: Account): Record<string, unknown> {

@@ -172,7 +172,7 @@ const shopMasks = {
 /** Writes policy.yaml unless someone has edited it, and returns the hash of what gate dev would have written. */
 export async function writePolicyFile(
   directory: string,
-  options: { targets: readonly DemoTarget[]; lastHash: string | undefined },
+  options: { targets: readonly DemoTarget[]; lastHash: string | undefined; machines?: Readonly<Record<string, unknown>> | undefined },
 ): Promise<string> {
   const approval = { by: ['dbas'], within: '10m' };
   const roles = {
@@ -195,13 +195,16 @@ export async function writePolicyFile(
     dba: { groups: ['dba'], allow: [...statementKinds], require: ['reason'], maxDuration: '1h' },
     reader: { groups: ['operations'], allow: ['read'], maxDuration: '8h' },
     admin: { groups: ['engineering'], allow: [...statementKinds], require: ['reason'], approval, maxDuration: '1h' },
+    ...(options.machines && {
+      ci: { groups: ['ci'], allow: ['read'], require: ['reason', 'human'], maxDuration: '15m', rules: [{ name: 'writes', effect: 'hold', kinds: ['write'], approval }] },
+    }),
   };
   // Only the shop has these tables; a database of somebody's own gets its masks from them.
   const masksOf = (name: string) => (name === 'prod-db' ? { masks: shopMasks } : {});
   const targets = Object.fromEntries(options.targets.map(({ name }) => [name, { ...masksOf(name), roles }]));
   const text = `# Who may do what. Edit it: the relay takes it up at once, and gate dev keeps an edited file.
 ${stringify(
-    { auditors: ['audit'], administrators: ['operations'], approvers: { dbas: { groups: ['dba'] } }, targets },
+    { auditors: ['audit'], administrators: ['operations'], approvers: { dbas: { groups: ['dba'] } }, ...options.machines, targets },
     { aliasDuplicateObjects: false },
   )}`;
   const file = join(directory, 'policy.yaml');

@@ -1,7 +1,9 @@
 /** The whole of gate on one machine: OIDC provider, PostgreSQL with the shop, and a relay in a process of its own. */
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GateError } from '../errors/errors.ts';
 import { DEMO_ACCOUNTS, type Account } from './accounts.ts';
 import { findFreePort, isPortFree } from './ports.ts';
@@ -33,6 +35,8 @@ export type StackOptions = {
   readonly targets?: readonly AddedTarget[];
   /** Replaces the demo's policy. */
   readonly policyFile?: string;
+  /** What the demo's policy says of machines: issuers, workloads, people. */
+  readonly machines?: Readonly<Record<string, unknown>>;
   /** A server that is there already; it is not stopped with the stack. */
   readonly postgres?: Postgres;
   /** For a server that is started here, as in postgresql.conf. */
@@ -57,6 +61,8 @@ export type Stack = {
   /** Resolves when a relay serves: at once, or after the restart that follows a death. */
   relayReady(): Promise<void>;
   restartRelay(): Promise<void>;
+  /** Resolves when the relay has taken up the policy file as it stands now. */
+  policyTaken(): Promise<void>;
   /** Relay first, then provider and database. Idempotent. */
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -108,6 +114,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       relayPid: () => relay.pid,
       relayReady: async () => void (await relay.ready()),
       restartRelay: async () => void (await relay.restart()),
+      policyTaken: () => policyTaken(directory, join(directory, 'policy.yaml')),
       stop,
       [Symbol.asyncDispose]: stop,
     };
@@ -115,6 +122,17 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await stop();
     throw error;
   }
+}
+
+/** The relay keeps each policy that it has taken up, under its hash. */
+async function policyTaken(directory: string, file: string): Promise<void> {
+  const digest = createHash('sha256').update(await readFile(file)).digest('hex');
+  const kept = join(directory, 'relay', 'policies', `${digest}.yaml`);
+  for (let attempt = 0; attempt < 200; attempt++) {
+    if (await stat(kept).then(() => true, () => false)) return;
+    await sleep(100);
+  }
+  throw new GateError('internal', 'the relay has not taken up the policy file in 20 s; its log says why');
 }
 
 function expectDistinct(names: readonly string[]): void {
@@ -182,7 +200,7 @@ async function startRelay(plan: RelayPlan): Promise<Supervisor> {
   const { options, directory, remembered, provider, targets } = plan;
   const policyHash =
     options.policyFile === undefined
-      ? await writePolicyFile(directory, { targets, lastHash: remembered.policyHash })
+      ? await writePolicyFile(directory, { targets, lastHash: remembered.policyHash, machines: options.machines })
       : remembered.policyHash;
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port ?? (await findFreePort(attempt === 1 ? remembered.ports?.relay : undefined));

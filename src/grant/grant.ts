@@ -1,5 +1,6 @@
 /** Permission and its use: a Grant is what one principal may do on one target until a moment; a Session is one use of it. */
 import type { Principal } from '../principal/principal.ts';
+import type { StatementKind } from '../sql/kind.ts';
 
 export type Grant = {
   readonly id: string;
@@ -38,6 +39,9 @@ export type SessionCounts = { readonly connections: number; readonly statements:
 
 export type SessionEnd = { readonly at: Date; readonly reason: string; readonly counts: SessionCounts };
 
+/** What the statements of a session did: their kinds, the rows that they returned, and the requests by whose approval they ran. */
+export type SessionUsage = { readonly kinds: readonly StatementKind[]; readonly rows: number; readonly requests: readonly string[] };
+
 /** Where grants and sessions live. Every write is durable when its promise resolves. */
 export interface GrantStore {
   saveGrant(grant: Grant): Promise<void>;
@@ -48,8 +52,14 @@ export interface GrantStore {
   listGrants(filter: {
     readonly principal?: Pick<Principal, 'issuer' | 'subject'>;
     readonly idPrefix?: string;
+    /** Not revoked, and not over at this moment. */
+    readonly liveAt?: Date;
     readonly limit: number;
   }): Promise<Grant[]>;
+  /** Adds to what a session has done before. Once an id has ended it counts all the same. */
+  addUsage(session: string, usage: SessionUsage): Promise<void>;
+  /** Requests by whose approval statements of the session ran. */
+  approvalsIn(session: string): Promise<string[]>;
   saveSession(session: Session): Promise<void>;
   /** By whole id. */
   loadSession(id: string): Promise<Session | undefined>;

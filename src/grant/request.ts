@@ -48,6 +48,8 @@ export type AccessRequest = {
   readonly endReason?: string;
   /** Of the grant that is asked for. */
   readonly durationSeconds?: number;
+  /** Of the grant that is asked for: reads only, whatever the role allows. */
+  readonly isReadOnly?: true;
   /** The grant that came of it, or that is under review. */
   readonly grant?: string;
   readonly statement?: HeldStatement;
@@ -79,7 +81,8 @@ export type HeldStatement = {
 /** A standing permission out of an approved request: so many uses of exactly this text until a moment. */
 export type StatementApproval = {
   readonly request: string;
-  readonly principal: Pick<Principal, 'issuer' | 'subject'>;
+  /** With whom is behind the run that takes it: it may be another than the one that asked. */
+  readonly principal: Pick<Principal, 'issuer' | 'subject' | 'chain'>;
   readonly target: string;
   readonly role: string;
   readonly fingerprint: string;
@@ -91,7 +94,8 @@ export type StatementApproval = {
 
 /** What an approval of a statement is good for: this text and these parameters, by this person, under this role. */
 export type StatementKey = {
-  readonly principal: Pick<Principal, 'issuer' | 'subject'>;
+  /** With whom is behind the run that takes it: it may be another than the one that asked. */
+  readonly principal: Pick<Principal, 'issuer' | 'subject' | 'chain'>;
   readonly target: string;
   readonly role: string;
   readonly fingerprint: string;

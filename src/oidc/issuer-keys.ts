@@ -1,4 +1,4 @@
-/** The public keys of one issuer: found by discovery, kept, and fetched again when a new one turns up. */
+/** The public keys of one issuer: found by discovery or at a known address, kept, and fetched again when a new one turns up. */
 import { createRemoteJWKSet, errors, type JWTVerifyGetKey } from 'jose';
 import { GateError } from '../errors/errors.ts';
 import { describeNetworkFailure } from './network-failure.ts';
@@ -14,13 +14,16 @@ type RemoteKeys = ReturnType<typeof createRemoteJWKSet>;
 
 export class IssuerKeys {
   readonly #issuer: string;
+  readonly #jwksUrl: string | undefined;
   #remote: RemoteKeys | undefined;
   #discovery: Promise<RemoteKeys> | undefined;
   #refresh: Promise<void> | undefined;
   #refreshedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(issuer: string) {
+  /** `jwksUrl`: where they are, instead of where the issuer's metadata says. */
+  constructor(issuer: string, jwksUrl?: string) {
     this.#issuer = issuer;
+    this.#jwksUrl = jwksUrl;
   }
 
   /** Fails with `issuer-unreachable`. A failed attempt is not remembered; the next call tries again. */
@@ -71,26 +74,31 @@ export class IssuerKeys {
     return this.#discovery;
   }
 
-  /** OpenID Connect Discovery 1.0, section 4; the issuer in the document must be the configured one. */
   async #discover(): Promise<RemoteKeys> {
     try {
-      const response = await fetch(`${this.#issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {
-        redirect: 'error',
-        signal: AbortSignal.timeout(fetchTimeoutMs),
-      });
-      if (!response.ok) throw new Error(`it answered ${response.status}`);
-      const metadata = await readMetadata(response);
-      if (metadata.issuer !== this.#issuer) throw new Error(`it calls itself ${JSON.stringify(metadata.issuer)}`);
-      if (typeof metadata.jwks_uri !== 'string') throw new Error('its metadata names no jwks_uri');
-      const url = parseSecureUrl(metadata.jwks_uri, 'its jwks_uri', 'issuer-unreachable');
-      if (url.protocol === 'http:' && this.#issuer.startsWith('https:')) {
-        throw new Error('its jwks_uri is plain http although the issuer is https');
-      }
+      const url = this.#jwksUrl === undefined ? await this.#readAddress() : parseSecureUrl(this.#jwksUrl, 'its jwksUrl', 'issuer-unreachable');
       // Its own refresh would count from the first fetch and refuse the tokens of a key that is new since then.
       return createRemoteJWKSet(url, { cooldownDuration: Number.POSITIVE_INFINITY, timeoutDuration: fetchTimeoutMs });
     } catch (error) {
       throw this.#unreachable(error);
     }
+  }
+
+  /** OpenID Connect Discovery 1.0, section 4; the issuer in the document must be the configured one. */
+  async #readAddress(): Promise<URL> {
+    const response = await fetch(`${this.#issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, {
+      redirect: 'error',
+      signal: AbortSignal.timeout(fetchTimeoutMs),
+    });
+    if (!response.ok) throw new Error(`it answered ${response.status}`);
+    const metadata = await readMetadata(response);
+    if (metadata.issuer !== this.#issuer) throw new Error(`it calls itself ${JSON.stringify(metadata.issuer)}`);
+    if (typeof metadata.jwks_uri !== 'string') throw new Error('its metadata names no jwks_uri');
+    const url = parseSecureUrl(metadata.jwks_uri, 'its jwks_uri', 'issuer-unreachable');
+    if (url.protocol === 'http:' && this.#issuer.startsWith('https:')) {
+      throw new Error('its jwks_uri is plain http although the issuer is https');
+    }
+    return url;
   }
 
   #unreachable(cause: unknown): GateError {

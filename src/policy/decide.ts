@@ -130,12 +130,14 @@ export function isReadOnly(role: Role): boolean {
   return role.isReadOnly;
 }
 
+/** Never an agent, whatever the groups of its person. */
 export function isAuditor(policy: Policy, principal: Principal): boolean {
-  return policy.auditors.some((group) => principal.groups.includes(group));
+  return principal.kind !== 'agent' && policy.auditors.some((group) => principal.groups.includes(group));
 }
 
+/** Never an agent, whatever the groups of its person. */
 export function isAdministrator(policy: Policy, principal: Principal): boolean {
-  return policy.administrators.some((group) => principal.groups.includes(group));
+  return principal.kind !== 'agent' && policy.administrators.some((group) => principal.groups.includes(group));
 }
 
 function deny(rule: string, reason: string): Decision {

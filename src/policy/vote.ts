@@ -1,6 +1,7 @@
 /** Who may vote on a request, and whether enough people could exist to decide it. Pure. */
 import type { AccessRequest } from '../grant/request.ts';
 import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { offboardingOf } from '../workload/offboarded.ts';
 import { principalValue, requestValue, type RequestFacts } from './condition-values.ts';
 import type { ApproverSet, Policy } from './role.ts';
 
@@ -14,7 +15,8 @@ export function canVote(input: { policy: Policy; request: RequestFacts; voter: P
   const { policy, request, voter } = input;
   if (isSamePrincipal(request.requester, voter)) return no('nobody votes on their own request');
   if (voter.kind !== 'human') return no(`only people vote, and ${voter.name} is ${voter.kind === 'agent' ? 'an agent' : 'a workload'}`);
-  if (humansBehind(request.requester).includes(voter.subject)) return no(`you are the person behind ${request.requester.name}`);
+  if (offboardingOf(policy.machines, voter) !== undefined) return no(`${voter.name} has left`);
+  if (isBehind(voter, request.requester)) return no(`you are the person behind ${request.requester.name}`);
   if (request.votes.some(({ by }) => isSamePrincipal(by, voter))) return no('you have voted on this request already');
   const problems: string[] = [];
   for (const name of request.approval.by) {
@@ -25,9 +27,9 @@ export function canVote(input: { policy: Policy; request: RequestFacts; voter: P
   return no(`you are not in ${request.approval.by.join(' or ') || 'any approver set'} (${problems.join('; ') || 'the rule names none'})`);
 }
 
-/** Also those that are only claimed: who may have caused a run does not approve it. */
-function humansBehind({ chain = [] }: Principal): readonly (string | undefined)[] {
-  return chain.filter(({ kind }) => kind === 'human').map(({ id }) => id);
+/** Whether a person stands behind a machine, also where that is only claimed: who may have caused a run does not approve it. */
+export function isBehind({ subject }: Pick<Principal, 'subject'>, { chain = [] }: Pick<Principal, 'chain'>): boolean {
+  return chain.some(({ kind, id }) => kind === 'human' && id === subject);
 }
 
 function isIn(set: ApproverSet | undefined, request: RequestFacts, voter: Principal): VoteAnswer {

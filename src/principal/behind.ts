@@ -42,6 +42,18 @@ export function isSameRun(one: Principal, other: Principal): boolean {
   return one.kind === other.kind && JSON.stringify(identityOf(one)) === JSON.stringify(identityOf(other));
 }
 
+/**
+ * Whether the same person is known to stand behind both, or behind neither: what was approved for one run of a workload is
+ * for its next run only as long as the same person causes it.
+ */
+export function isForSamePerson(one: Pick<Principal, 'chain'>, other: Pick<Principal, 'chain'>): boolean {
+  const [first, second] = [one, other].map(({ chain = [] }) => {
+    const human = chain.find(({ kind, strength }) => kind === 'human' && strength === 'verified');
+    return human?.id ?? human?.value;
+  });
+  return first === second;
+}
+
 function identityOf({ chain = [] }: Principal): string[] {
   const counts = ({ kind, strength }: Link) => kind === 'agent' || (strength === 'verified' && ['workload', 'run', 'human'].includes(kind));
   return chain.filter(counts).map(({ kind, value, id }) => JSON.stringify([kind, id ?? value])).toSorted();

@@ -39,6 +39,13 @@ export function isSamePrincipal(
   return one.issuer === other.issuer && one.subject === other.subject;
 }
 
+/** As `isSamePrincipal`, and in the same part: an agent is not its person here, nor another agent of theirs. */
+export function isSameActor(one: Pick<Principal, 'issuer' | 'subject' | 'kind' | 'name'>, other: Pick<Principal, 'issuer' | 'subject' | 'kind' | 'name'>): boolean {
+  if (!isSamePrincipal(one, other)) return false;
+  if (one.kind !== 'agent' && other.kind !== 'agent') return true;
+  return one.kind === other.kind && one.name === other.name;
+}
+
 /**
  * The person behind a principal, whose `id` is the subject of their own login: themselves, or the human at the end of the
  * chain, a verified one before one that is claimed.

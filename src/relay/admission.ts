@@ -188,8 +188,9 @@ export class Admission {
 
   /** A write that would put what a mask shows in place of what it stands for. */
   #checkStored(verdict: Allowed, values: readonly BoundValue[]): Verdict {
-    const { sent } = verdict.prepared;
-    const error = sent === undefined ? undefined : this.#options.masking.checkStored(sent.stored, values);
+    const { sent, text } = verdict.prepared;
+    const { masking } = this.#options;
+    const error = (sent && masking.checkStored(sent.stored, values)) ?? masking.checkAgent({ facts: verdict.facts, text }, values);
     return error === undefined ? verdict : refused(verdict.prepared, error);
   }
 
@@ -311,7 +312,7 @@ export class Admission {
       statement,
       protocol,
       sql: prepared.sql,
-      shape: shapeOf(prepared.sql),
+      shape: knownShapeOf(prepared),
       ...(prepared.isRedacted && { redacted: true as const }),
       ...(parameters.length > 0 && { parameters }),
       kinds: [...prepared.kinds],
@@ -379,4 +380,15 @@ function maskedEvent({ sent, text, isRedacted }: Prepared): Pick<EventOf<'statem
   if (sent === undefined) return {};
   const isOther = sent.sql !== text.split('\0', 1)[0];
   return { ...(isOther && !isRedacted && { sent: sent.sql }), masked: [...sent.columns] };
+}
+
+/** By what the text says: texts that share it differ in literals only, which a shape leaves out. */
+const shapes = new WeakMap<Prepared['outlines'], string>();
+
+function knownShapeOf({ outlines, sql }: Prepared): string {
+  const known = outlines.length === 0 ? undefined : shapes.get(outlines);
+  if (known !== undefined) return known;
+  const shape = shapeOf(sql);
+  if (outlines.length > 0) shapes.set(outlines, shape);
+  return shape;
 }

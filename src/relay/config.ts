@@ -9,6 +9,7 @@ import type { IssuerSettings } from '../oidc/verify.ts';
 import { asymmetricAlgorithms, Duration } from '../policy/policy-file.ts';
 import { Name, parsePolicy, type Policy } from '../policy/policy.ts';
 import { parseYaml } from '../yaml/yaml-file.ts';
+import { DirectoryFile, resolveDirectory, StandingFile, type DirectoryConfig } from './directory-config.ts';
 import { RecordFile, resolveRecord, type RecordConfig } from './record-config.ts';
 import { loadSinks, SinkEntry, sinksMax, type Sink } from './sinks.ts';
 
@@ -52,6 +53,8 @@ const File = z.strictObject({
   }),
   targets: z.record(Name, Target),
   record: z.optional(RecordFile),
+  standing: z.optional(StandingFile),
+  directory: z.optional(DirectoryFile),
   notifications: z._default(z.array(SinkEntry).check(z.maxLength(sinksMax)), []),
 });
 
@@ -85,6 +88,10 @@ export type RelayConfig = {
   /** As the file was when the configuration was loaded. */
   readonly policy: Policy;
   readonly record: RecordConfig;
+  /** How often each grant is looked at again. */
+  readonly standing: { readonly everySeconds: number };
+  /** Where people are looked up; without it, what their newest tokens said counts. */
+  readonly directory?: DirectoryConfig;
   readonly notifications: readonly Sink[];
   /** What works but should be looked at, for `gate relay check` and the log. */
   readonly warnings: readonly string[];
@@ -111,9 +118,11 @@ export async function loadRelayConfig(file: string): Promise<RelayConfig> {
     targets,
     policyFile,
     policy,
+    standing: { everySeconds: (config.standing ?? StandingFile.parse({})).every },
+    ...(config.directory && { directory: await resolveDirectory(config.directory, (name) => readToken(base, name)) }),
     record: resolveRecord(config.record ?? RecordFile.parse({}), base),
     notifications,
-    warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...sinkWarningsOf(notifications, targets)],
+    warnings: [...warningsOf(listen, tls !== undefined, policy, targets), ...machineWarningsOf(policy, issuer.url), ...sinkWarningsOf(notifications, targets)],
     ...(tls && {
       tls: {
         cert: await read(resolve(base, tls.certificateFile), 'certificate'),
@@ -165,6 +174,10 @@ async function read(file: string, what: string): Promise<string> {
   }
 }
 
+async function readToken(base: string, name: string): Promise<string> {
+  return (await readSecret(resolve(base, name), 'token of the directory')).replace(/\r?\n$/, '');
+}
+
 async function readSecret(file: string, what: string): Promise<string> {
   const secret = await read(file, what);
   const { mode } = await stat(file);
@@ -203,6 +216,14 @@ function warningsOf(
     if (tls === 'disable' && !isLoopback(host)) warnings.push(`target "${name}" at ${host} is reached without TLS`);
   }
   return warnings;
+}
+
+function machineWarningsOf({ machines }: Policy, peopleIssuer: string): string[] {
+  return [...machines.issuers.values()].flatMap(({ name, url }) => [
+    ...(machines.workloads.some(({ issuer }) => issuer === name) ? [] : [`no workload of the trusted issuer "${name}": its tokens open nothing`]),
+    ...(url === peopleIssuer ? [`the trusted issuer "${name}" is also that of people's logins: see that people cannot get tokens for its audience`] : []),
+    ...(new URL(url).protocol === 'http:' ? [`the trusted issuer "${name}" is reached by plain http, on this machine only`] : []),
+  ]);
 }
 
 function sinkWarningsOf(sinks: readonly Sink[], targets: ReadonlyMap<string, Target>): string[] {

@@ -191,6 +191,7 @@ export class Connection implements SessionConnection {
       rules: () => session.maskRules(),
       plans: session.maskPlans,
       grammar,
+      isAgent: session.grant.principal.kind === 'agent',
       onChanged: (error) => void this.end(error, error.message),
     });
     const gate = masking.isOn ? new ResultGate({ plan: () => masking.plan, rules: masking.rules, key: session.maskKey, connection, note: (event) => void journal.note(event) }) : undefined;

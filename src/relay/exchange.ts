@@ -17,9 +17,9 @@ export function errorBody(error: GateError): ErrorBody {
   };
 }
 
-/** Fails with `usage` for anything but JSON of this shape, `too-large` for too much of it. */
-export async function readBody<Schema extends z.ZodMiniType>(context: Context, schema: Schema): Promise<z.infer<Schema>> {
-  const text = await readLimited(context.req.raw);
+/** Fails with `usage` for anything but JSON of this shape, `too-large` for more than `bytesMax` of it. */
+export async function readBody<Schema extends z.ZodMiniType>(context: Context, schema: Schema, bytesMax = requestBytesMax): Promise<z.infer<Schema>> {
+  const text = await readLimited(context.req.raw, bytesMax);
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -32,13 +32,13 @@ export async function readBody<Schema extends z.ZodMiniType>(context: Context, s
   throw new GateError('usage', `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'is not valid'}`);
 }
 
-/** At most `requestBytesMax` are read, whatever the headers claim. */
-async function readLimited(request: Request): Promise<string> {
+/** At most `bytesMax` are read, whatever the headers claim. */
+async function readLimited(request: Request, bytesMax: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
     length += chunk.length;
-    if (length > requestBytesMax) throw new GateError('too-large', `the request body is larger than ${requestBytesMax} bytes`);
+    if (length > bytesMax) throw new GateError('too-large', `the request body is larger than ${bytesMax} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

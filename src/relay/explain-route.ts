@@ -1,6 +1,7 @@
 /** POST /v1/policy/explain: what policy would say to a text, with the names of the target's own catalog. Nothing is run. */
 import type { Context, Hono } from 'hono';
 import { ExplainRequest } from '../api/policy-api.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import { isAdministrator, isAuditor, rolesFor } from '../policy/decide.ts';
 import { examineParsed } from '../policy/examined.ts';
@@ -22,7 +23,7 @@ export type ExplainRouteOptions = {
 
 export function addExplainRoute(app: Hono, { config, callers, policies, services }: ExplainRouteOptions): void {
   app.post('/v1/policy/explain', async (context: Context) => {
-    const { principal: caller } = await callers.authenticate(context.req.header('authorization'));
+    const { principal: caller } = await callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader));
     const { target: name, role, sql, as } = await readBody(context, ExplainRequest);
     const policy = policies.current;
     const principal = explainedPrincipal(policy, caller, as);

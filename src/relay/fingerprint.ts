@@ -6,12 +6,13 @@ import type { StatementFacts } from '../sql/facts.ts';
 /**
  * SHA-256, in hex, over the text and over what its names stand for now: the same text under another search_path, or
  * after a table was replaced by a view, is another statement. `actingAs` names a changed role of the session,
- * `parameterTypes` are those that Parse declared: f($1) may be another function for each.
+ * `parameterTypes` are those that Parse declared: f($1) may be another function for each. What was approved for an agent
+ * is not for its person or for another agent, nor the other way round.
  */
-export function fingerprintOf(text: string, facts: readonly StatementFacts[], actingAs: string, parameterTypes: readonly number[]): string {
+export function fingerprintOf(text: string, facts: readonly StatementFacts[], actingAs: string, parameterTypes: readonly number[], agent?: string): string {
   const meaning = facts.map(({ kinds, reads, writes, functions }) => [kinds, reads, writes, functions]);
   const declared = parameterTypes.slice(0, parameterTypes.findLastIndex((type) => type !== 0) + 1);
-  return createHash('sha256').update(JSON.stringify([text, actingAs, meaning, ...(declared.length > 0 ? [declared] : [])])).digest('hex');
+  return createHash('sha256').update(JSON.stringify([text, actingAs, meaning, ...(declared.length > 0 ? [declared] : []), ...(agent === undefined ? [] : [{ agent }])])).digest('hex');
 }
 
 /** SHA-256, in hex, over all values in order, each with its format and length. */

@@ -2,6 +2,7 @@
 import { getRequestListener } from '@hono/node-server';
 import { GateError } from '../errors/errors.ts';
 import type { Hono } from 'hono';
+import { agentOf } from './agents.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import type { RelayLog } from './relay-log.ts';
@@ -29,8 +30,8 @@ export async function openFront(options: FrontOptions): Promise<RelayServer> {
       ...shared,
       listen: config.listen,
       ...(config.tls && { tls: config.tls }),
-      openTunnel: async (authorization, id) => {
-        const { principal } = await callers.authenticate(authorization);
+      openTunnel: async ({ authorization, agent }, id) => {
+        const { principal } = await callers.authenticate(authorization, agentOf(agent));
         return sessions.forTunnel(principal, id);
       },
     });

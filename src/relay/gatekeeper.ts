@@ -4,15 +4,15 @@ import type { Grant } from '../grant/grant.ts';
 import { decide, type Decision, type TargetFacts } from '../policy/decide.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
-import type { StatementFacts } from '../sql/facts.ts';
 import type { Grammar, ParsedSql } from '../sql/parser.ts';
 import { resolveFacts } from '../sql/resolve.ts';
 import type { StatementKind } from '../sql/kind.ts';
-import type { SettingChange, StatementOutline } from '../sql/outline.ts';
+import type { StatementOutline } from '../sql/outline.ts';
 import { cutAtSecret } from '../sql/secrets.ts';
 import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
 import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
+import { KnownDecisions, type Decided } from './known-decisions.ts';
 import type { StatementParser } from './parsing.ts';
 import { needsApproval, staleMasks, uncountable } from './refusal.ts';
 import { MaskRefusal, type Masking, type Sent } from './masking.ts';
@@ -22,15 +22,7 @@ import type { SettingsWatch } from './settings-watch.ts';
 
 /** A decision with what is recorded of the statement; a refusal carries the error that the client gets. */
 export type Verdict =
-  | {
-      readonly ok: true;
-      readonly prepared: Prepared;
-      readonly decision: Decision;
-      readonly facts: readonly StatementFacts[];
-      /** Of the settings, by whatever the text runs. */
-      readonly changes: readonly SettingChange[];
-      readonly approved?: Approved;
-    }
+  | (Decided & { readonly ok: true; readonly prepared: Prepared; readonly approved?: Approved })
   | {
       readonly ok: false;
       readonly prepared: Prepared;
@@ -66,9 +58,11 @@ const unexaminedSqlMax = 2000;
 
 export class Gatekeeper {
   readonly #options: GatekeeperOptions;
+  readonly #decisions: KnownDecisions;
 
   constructor(options: GatekeeperOptions) {
     this.#options = options;
+    this.#decisions = new KnownDecisions(options.grant);
   }
 
   /** Decides on a whole text before any of it is sent. A wait ends with what `stopped` rejects with. */
@@ -99,8 +93,11 @@ export class Gatekeeper {
   #decide(prepared: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>): Verdict {
     const { grant, target, policy, settings, pending } = this.#options;
     const names = { ...settings.namesIn(pending.status), prepared: executed, parameterTypes: prepared.parameterTypes };
+    const now = new Date();
+    const known = executed.size > 0 ? undefined : this.#decisions.find(prepared.outlines, { policy: policy(), names, now });
+    if (known !== undefined) return { ok: true, prepared, ...known };
     const facts = prepared.outlines.map((outline) => resolveFacts(outline, names));
-    const decision = decide({ facts, grant, target, policy: policy(), now: new Date() });
+    const decision = decide({ facts, grant, target, policy: policy(), now });
     const outlines = [...prepared.outlines, ...[...executed.values()].flat()];
     const changes = outlines.flatMap(({ settingChanges }) => settingChanges);
     const timeout = settings.checkTimeout(changes, decision.statementTimeoutMs);
@@ -109,7 +106,10 @@ export class Gatekeeper {
     if (effect !== 'deny' && rowsMax !== undefined && !isCountable(facts, outlines, rowsMax)) {
       return refused(prepared, uncountable(rowsMax));
     }
-    if (effect !== 'deny') return { ok: true, prepared, decision, facts, changes };
+    if (effect !== 'deny') {
+      if (executed.size === 0) this.#decisions.keep(prepared.outlines, { policy: policy(), names }, { decision, facts, changes });
+      return { ok: true, prepared, decision, facts, changes };
+    }
     const error = new GateError('denied', decision.reason, {
       rule: decision.rule,
       hint: 'See gate targets for other roles, or ask whoever keeps the policy.',
@@ -239,7 +239,9 @@ export class Gatekeeper {
   }
 
   #fingerprintOf({ prepared, facts }: Allowed): string {
-    return fingerprintOf(prepared.text, facts, this.#options.settings.actingAs, prepared.parameterTypes);
+    const { settings, grant } = this.#options;
+    const agent = grant.principal.kind === 'agent' ? grant.principal.name : undefined;
+    return fingerprintOf(prepared.text, facts, settings.actingAs, prepared.parameterTypes, agent);
   }
 
   #heldOf(held: Allowed, values: readonly BoundValue[]): Held {

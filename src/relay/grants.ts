@@ -10,13 +10,14 @@ import type { AccessRequest, ApprovalRule } from '../grant/request.ts';
 import { admit, isAdministrator, isAuditor } from '../policy/decide.ts';
 import type { Policy, Role } from '../policy/policy.ts';
 import { canVote } from '../policy/vote.ts';
-import { nameOf } from '../principal/behind.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isForSamePerson, nameOf } from '../principal/behind.ts';
+import { isSameActor, isSamePrincipal, type Principal } from '../principal/principal.ts';
 import type { RelayConfig } from './config.ts';
 import { createId } from './ids.ts';
 import { grantEvent, revokeEvent, who } from './request-events.ts';
 import type { Requests } from './requests.ts';
 import { revokedError, type Sessions } from './sessions.ts';
+import { fallen, type Standing } from './standing.ts';
 
 /** Grants that are looked through for those that the viewer may see. */
 const scannedMax = 1000;
@@ -28,7 +29,11 @@ export type GrantsOptions = {
   readonly recorder: Recorder;
   readonly requests: Requests;
   readonly sessions: Sessions;
+  readonly standing: Standing;
 };
+
+/** Who takes a grant back when it is nobody's decision but what the policy or the directory says. */
+const relayItself: Principal = { issuer: 'gate', subject: 'relay', kind: 'workload', name: 'gate', groups: [] };
 
 /** A grant, or the request that it waits for. */
 export type Given = { readonly grant: Grant } | { readonly request: AccessRequest };
@@ -53,7 +58,7 @@ export class Grants {
     const grant = newGrant(principal, { ...said(asked), id, target: asked.target, role: role.name, seconds: admitted.seconds, request: review?.id, isReadOnly: asked.readOnly });
     await this.#record([grantEvent(grant, this.#options.policy().digest)]);
     await this.#options.stores.grants.saveGrant(grant);
-    return { grant };
+    return this.#keep(grant);
   }
 
   /** Asks for a grant without taking it. Fails with `usage` where none needs to be asked for. */
@@ -79,6 +84,12 @@ export class Grants {
       });
     }
     return this.#revoke(grant, caller, reason);
+  }
+
+  /** Ends a grant and its sessions without anybody's asking. One that is over already stays as it is. */
+  async revokeBySystem(grant: Grant, reason: string): Promise<void> {
+    const current = (await this.#options.stores.grants.loadGrant(grant.id)) ?? grant;
+    if (stateOf(current, new Date()) === 'live') await this.#revoke(current, relayItself, reason);
   }
 
   /** What a vote on a review comes to: one that was turned down ends its grant. */
@@ -135,23 +146,42 @@ export class Grants {
     const asked = (await grants.loadGrant(id))?.request;
     const request = asked === undefined ? undefined : await requests.loadRequest(asked);
     if (request === undefined || request.kind === 'statement') return undefined;
-    const yes = request.votes.filter(({ decision }) => decision === 'approve');
-    const by = yes.map((vote) => ({ name: nameOf(vote.by), subject: vote.by.subject, at: vote.at.toISOString() }));
-    return { request: request.id, kind: request.kind, state: request.state, by };
+    return { request: request.id, kind: request.kind, state: request.state, by: approversOf(request) };
+  }
+
+  /** The same of statements that ran in a session, by the requests whose approval they took. */
+  async statementApprovalsIn(session: string): Promise<NonNullable<SessionDetails['statementApprovals']>> {
+    const { grants, requests } = this.#options.stores;
+    const found = await Promise.all((await grants.approvalsIn(session)).map((id) => requests.loadRequest(id)));
+    return found.flatMap((request) => (request === undefined ? [] : [{ request: request.id, by: approversOf(request) }]));
+  }
+
+  #admitOnRecord(principal: Principal, asked: GrantRequest): Promise<Admitted> {
+    return this.#onRecord(principal, asked, async () => {
+      await this.#options.standing.check(principal);
+      return this.#admit(principal, asked);
+    });
   }
 
   /** A refusal is an entry, too; one that cannot be written is a refusal all the same. */
-  async #admitOnRecord(principal: Principal, asked: GrantRequest): Promise<Admitted> {
+  async #onRecord<T>(principal: Principal, { target, role }: GrantRequest, admission: () => Promise<T>): Promise<T> {
     try {
-      return this.#admit(principal, asked);
+      return await admission();
     } catch (error) {
       if (error instanceof GateError && (error.code === 'denied' || error.code === 'target-unknown')) {
-        const { target, role } = asked;
         const rule = error.rule ?? error.code;
         await this.#record([{ kind: 'grant.deny', who: who(principal), target, ...(role !== undefined && { role }), rule, reason: error.message }]).catch(() => undefined);
       }
       throw error;
     }
+  }
+
+  /** A policy that came into force meanwhile has looked at the grants that were there; this one it could not know of. */
+  async #keep(grant: Grant): Promise<Given> {
+    const fall = this.#options.standing.byPolicy(grant.principal);
+    if (fall === undefined) return { grant };
+    await this.revokeBySystem(grant, fall.reason);
+    throw fallen(fall);
   }
 
   #admit(principal: Principal, asked: GrantRequest): Admitted {
@@ -173,7 +203,7 @@ export class Grants {
   #ask(requester: Principal, asked: GrantRequest, { role, seconds }: Admitted, approval: ApprovalRule): Promise<AccessRequest> {
     const { target } = asked;
     const rule = `${target}/${role.name}/approval`;
-    return this.#options.requests.open({ kind: 'grant', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds });
+    return this.#options.requests.open({ kind: 'grant', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds, ...(asked.readOnly && { isReadOnly: true }) });
   }
 
   #openReview(
@@ -184,28 +214,36 @@ export class Grants {
   ): Promise<AccessRequest> {
     const { target } = asked;
     const rule = `${target}/${role.name}/review`;
-    return this.#options.requests.open({ kind: 'review', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds, grant });
+    return this.#options.requests.open({ kind: 'review', requester, target, role: role.name, ...said(asked), approval, rule, durationSeconds: seconds, grant, ...(asked.readOnly && { isReadOnly: true }) });
   }
 
   /** The grant of an approved request: as it was asked for, if the caller's groups and the policy still give it. */
   async #collect(principal: Principal, asked: GrantRequest, id: string): Promise<Given> {
     const { requests, stores, policy } = this.#options;
     const request = await stores.requests.loadRequest(id);
-    if (request === undefined || request.kind !== 'grant' || !isSamePrincipal(request.requester, principal)) {
+    if (request === undefined || request.kind !== 'grant' || !isSameActor(request.requester, principal)) {
       throw new GateError('not-found', `you have no request "${id}" for a grant`, { hint: 'See gate requests list --mine.' });
+    }
+    if (!isForSamePerson(request.requester, principal)) {
+      throw new GateError('denied', `request ${id} was made by ${nameOf(request.requester)}, and another person stands behind this run`, {
+        rule: 'request/human',
+        requestId: id,
+        hint: 'Ask for approval in this run.',
+      });
     }
     const { target, role } = request;
     if (asked.target !== target || (asked.role ?? role) !== role) {
       throw new GateError('denied', `request ${id} is for ${target} as ${role}`, { rule: 'request/target', requestId: id });
     }
     if (request.state === 'pending') return { request };
+    await this.#onRecord(principal, { ...asked, role }, () => this.#options.standing.check(principal));
     const grant = await requests.collect(id, (approved) => {
-      const { reason, ticket, durationSeconds } = approved;
+      const { reason, ticket, durationSeconds, isReadOnly } = approved;
       const admitted = this.#admit(principal, { target, role, reason, ticket, durationSeconds });
-      const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id, isReadOnly: asked.readOnly });
+      const made = newGrant(principal, { ...said(approved), id: createId('g'), target, role, seconds: admitted.seconds, request: id, isReadOnly: isReadOnly ?? asked.readOnly });
       return { grant: made, rule: admitted.role.approval ?? approved.approval, events: [grantEvent(made, policy().digest)] };
     });
-    return { grant };
+    return this.#keep(grant);
   }
 
   async #revoke(grant: Grant, by: Principal, reason: string | undefined): Promise<Grant> {
@@ -240,7 +278,7 @@ export class Grants {
 
   /** Whether this person approved the grant, or may look at it afterwards. */
   async #hasSay(person: Principal, { request: id }: Grant): Promise<boolean> {
-    if (id === undefined) return false;
+    if (id === undefined || person.kind === 'agent') return false;
     const request = await this.#options.stores.requests.loadRequest(id);
     if (request === undefined) return false;
     if (request.votes.some(({ by, decision }) => decision === 'approve' && isSamePrincipal(by, person))) return true;
@@ -279,4 +317,8 @@ function newGrant(principal: Principal, { seconds, request, isReadOnly, ...rest 
 function said({ reason, ticket }: { reason?: string | undefined; ticket?: string | undefined }): { reason?: string; ticket?: string } {
   const [why, which] = [reason?.trim(), ticket?.trim()];
   return { ...(why && { reason: why }), ...(which && { ticket: which }) };
+}
+
+function approversOf({ votes }: AccessRequest): { name: string; subject: string; at: string }[] {
+  return votes.filter(({ decision }) => decision === 'approve').map(({ by, at }) => ({ name: nameOf(by), subject: by.subject, at: at.toISOString() }));
 }

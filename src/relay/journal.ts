@@ -6,6 +6,7 @@ import type { Durability } from '../audit/durability.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Run } from './pending.ts';
+import { UsageCount } from './usage-count.ts';
 
 /** Parameters of one statement that are recorded as they are; those past it by size and hash. */
 export const parameterBytesMax = 1024 * 1024;
@@ -16,6 +17,8 @@ const backlogRetryMs = 1000;
 
 export class Journal {
   readonly session: string;
+  /** What its statements come to, as far as it has not been taken out yet. */
+  readonly usage = new UsageCount();
   readonly #recorder: Recorder;
   readonly #durability: Durability;
   #connections: number;
@@ -43,7 +46,7 @@ export class Journal {
 
   /** Resolves when the events are durable; rejects with `record-unavailable` when they do not count. */
   record(events: readonly Event[]): Promise<void> {
-    return this.#withBacklog((backlog) => this.#recorder.record(this.session, [...backlog, ...events]));
+    return this.#withBacklog(events, (all) => this.#recorder.record(this.session, all));
   }
 
   /**
@@ -54,19 +57,21 @@ export class Journal {
     if (this.#durability === 'before-forward') return this.record(events).then(() => ({}));
     const isUrgent = this.#durability === 'before-result';
     let durable: Promise<void> | undefined;
-    await this.#withBacklog((backlog) => {
-      const recording = this.#recorder.write(this.session, [...backlog, ...events], isUrgent);
+    await this.#withBacklog(events, (all) => {
+      const recording = this.#recorder.write(this.session, all, isUrgent);
       durable = recording.durable;
       return recording.written;
     });
     return isUrgent && durable !== undefined ? { durable } : {};
   }
 
-  async #withBacklog(record: (backlog: readonly Event[]) => Promise<void>): Promise<void> {
+  async #withBacklog(events: readonly Event[], record: (all: readonly Event[]) => Promise<void>): Promise<void> {
     const backlog = this.#backlog;
     this.#backlog = [];
+    const all = backlog.length === 0 ? events : [...backlog, ...events];
     try {
-      await record(backlog);
+      await record(all);
+      this.usage.add(all);
     } catch (error) {
       this.#backlog.unshift(...backlog.slice(0, backlogMax - this.#backlog.length));
       throw error;
@@ -80,7 +85,7 @@ export class Journal {
 
   /** The same, for what nobody waits for: it shares the sync of what comes next. */
   #noteSoon(event: Event): void {
-    const written = this.#withBacklog((backlog) => this.#recorder.write(this.session, [...backlog, event], false).written);
+    const written = this.#withBacklog([event], (all) => this.#recorder.write(this.session, all, false).written);
     void this.#keep(event, written);
   }
 

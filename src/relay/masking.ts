@@ -1,6 +1,7 @@
 /** The masks of one connection: whether they still are what they were at its start, and what they make of a statement. */
 import { GateError } from '../errors/errors.ts';
 import type { Masked, StoredValue } from '../mask/masked.ts';
+import { findSentinel } from '../mask/sentinel.ts';
 import { maskLevels, type MaskPlan, type MaskRules } from '../mask/plan.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { StatementFacts } from '../sql/facts.ts';
@@ -13,6 +14,8 @@ export type MaskingOptions = {
   readonly rules: () => MaskRules;
   readonly plans: MaskPlans;
   readonly grammar: Grammar;
+  /** A program that writes what it has read cannot tell a mask from a value. */
+  readonly isAgent: boolean;
   /** The masks are others than those under which the database session was opened: it must end. */
   readonly onChanged: (error: GateError) => void;
 };
@@ -52,6 +55,8 @@ export class Masking {
     this.#prepared = await this.#options.plans.planFor(catalog, this.#options.grammar, this.rules);
     const { plan } = this.#prepared;
     const isClean = (name: string) => catalog.data.relations.some((one) => `${one.schema}.${one.name}` === name && (plan.relation(one.id)?.access ?? 'clean') === 'clean');
+    const written = this.#options.isAgent ? facts.flatMap(({ writes }) => writes).find((name) => !isClean(name)) : undefined;
+    if (written !== undefined) throw writeByAgent(written);
     const copied = facts.flatMap(({ command, reads }) => (command === 'COPY' ? reads : [])).find((name) => !name.startsWith('pg_catalog.') && !isClean(name));
     if (copied !== undefined) throw copyOfMasked(copied);
   }
@@ -84,6 +89,18 @@ export class Masking {
     throw new MaskRefusal(masked);
   }
 
+  /** A refusal when an agent sends, with anything that does more than read, a piece of text that masks make. */
+  checkAgent({ facts, text }: { readonly facts: readonly StatementFacts[]; readonly text: string }, values: readonly BoundValue[]): GateError | undefined {
+    if (!this.isOn || !this.#options.isAgent || facts.every(({ kinds }) => kinds.every((kind) => kind === 'read'))) return undefined;
+    const texts = [text, ...values.map((value) => value?.bytes.toString('utf8') ?? '')];
+    const found = texts.map((one) => findSentinel(one, this.rules)).find((one) => one !== undefined);
+    if (found === undefined) return undefined;
+    return new GateError('denied', `the statement holds ${JSON.stringify(found)}, which a mask shows in place of a value`, {
+      rule: 'masks/value',
+      hint: 'The real value is not known here, so it cannot be written anywhere. Leave the column out.',
+    });
+  }
+
   /** A refusal when a write would store what a mask has made of a value. */
   checkStored(stored: readonly StoredValue[], values: readonly BoundValue[]): GateError | undefined {
     const images = this.plan?.images ?? [];
@@ -99,6 +116,14 @@ export class Masking {
     }
     return undefined;
   }
+}
+
+/** What `display` shows could come back as a value: there nothing else keeps it out. */
+function writeByAgent(name: string): GateError {
+  return new GateError('denied', `${name} has masked columns, and an agent may not write it where masks are only displayed`, {
+    rule: 'masks/agent',
+    hint: 'A person can run this statement with gate exec.',
+  });
 }
 
 /** With the place in the client's text. */

@@ -156,6 +156,10 @@ export class Pending {
     this.#wakeChanged();
   }
 
+  get hasRoom(): boolean {
+    return this.#owed.length < owedMax;
+  }
+
   /** Resolves when there is room for another reply to be owed, or the connection has ended. */
   async room(): Promise<void> {
     while (this.#owed.length >= owedMax) await new Promise<void>((resolve) => (this.#roomWaiter = resolve));

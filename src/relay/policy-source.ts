@@ -24,8 +24,7 @@ export class PolicySource {
   #policy: Policy;
   #error: string | undefined;
   #reloading: Promise<void> = Promise.resolve();
-  /** Resolves when a policy that has just come into force is so everywhere. */
-  onChange: (policy: Policy) => Promise<void> = async () => undefined;
+  readonly #listeners = new Set<() => void>();
   readonly #onFileChange = () => void this.reload();
 
   private constructor(options: PolicySourceOptions) {
@@ -57,7 +56,13 @@ export class PolicySource {
     return this.#reloading;
   }
 
+  /** Called once another policy is in force. */
+  onChange(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
   close(): void {
+    this.#listeners.clear();
     unwatchFile(this.#options.file, this.#onFileChange);
   }
 
@@ -69,8 +74,8 @@ export class PolicySource {
         await this.#options.keep?.(policy);
         await recorder.record(decisionsChain, [{ kind: 'policy', policy: policy.digest }]);
         this.#policy = policy;
-        await this.onChange(policy);
         log.info({ policy: policy.digest }, 'policy in force');
+        for (const listener of this.#listeners) listener();
       }
       this.#error = undefined;
     } catch (error) {

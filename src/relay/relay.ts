@@ -86,8 +86,10 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     };
     const desks = await openDesks({ columns: secrets.columns, config, policy, database, recorder, verifier, notifier: notifications, services, relayVersion: version });
     closers.push(() => desks.stop());
+    desks.watch.start();
+    policies.onChange(() => desks.watch.hurry());
     const shared = { ...desks, services, config, log, isStopping: () => isStopping };
-    const app = createRoutes({ ...shared, verifier, policies, recorder, witnesses: record.witnesses, version });
+    const app = createRoutes({ ...shared, database, verifier, policies, recorder, witnesses: record.witnesses, version });
     const server = await openFront({ ...shared, app, workers, policies, recorder, catalogs, desk: desks.requests, maskKey: services.maskKey });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
     closers.splice(-1, 0, () => server.close());

@@ -6,7 +6,7 @@ import type { Principal } from '../principal/principal.ts';
 import { shapeOf } from '../sql/shape.ts';
 
 export function requestEvent(request: AccessRequest): EventOf<'request'> {
-  const { id, kind, requester, target, role, reason, ticket, rule, approval, expiresAt, durationSeconds, statement } = request;
+  const { id, kind, requester, target, role, reason, ticket, rule, approval, expiresAt, durationSeconds, isReadOnly, statement } = request;
   return {
     kind: 'request',
     request: id,
@@ -21,6 +21,7 @@ export function requestEvent(request: AccessRequest): EventOf<'request'> {
     count: approval.count,
     expiresAt: expiresAt.toISOString(),
     ...(durationSeconds !== undefined && { durationSeconds }),
+    ...(isReadOnly && { isReadOnly }),
     ...(statement !== undefined && {
       statement: { session: statement.session },
       fingerprint: statement.fingerprint,

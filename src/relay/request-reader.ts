@@ -89,7 +89,7 @@ export class RequestReader {
   }
 
   #summarize(viewer: Principal, request: AccessRequest): RequestSummary {
-    const { id, kind, state, requester, target, role, reason, ticket, rule, approval, votes, endReason, durationSeconds, grant } = request;
+    const { id, kind, state, requester, target, role, reason, ticket, rule, approval, votes, endReason, durationSeconds, isReadOnly, grant } = request;
     const count = (decision: 'approve' | 'deny') => votes.filter((vote) => vote.decision === decision).length;
     return {
       id,
@@ -112,6 +112,7 @@ export class RequestReader {
       expiresAt: request.expiresAt.toISOString(),
       ...(endReason !== undefined && { endReason }),
       ...(durationSeconds !== undefined && { durationSeconds }),
+      ...(isReadOnly && { isReadOnly }),
       ...(grant !== undefined && { grant }),
       mayVote: this.#mayVote(viewer, request),
     };
@@ -139,6 +140,8 @@ export class RequestReader {
   /** Requester and approvers, those who have voted as well. */
   #takesPart(viewer: Principal, request: AccessRequest): boolean {
     const policy = this.#options.policy();
+    // What its person approves is not for an agent to see.
+    if (viewer.kind === 'agent') return isSamePrincipal(request.requester, viewer);
     return (
       isSamePrincipal(request.requester, viewer) ||
       request.votes.some(({ by }) => isSamePrincipal(by, viewer)) ||

@@ -2,6 +2,7 @@
 import type { Context, Hono } from 'hono';
 import { GrantRequest, type GrantInfo } from '../api/api.ts';
 import { Approve, Because, RequestState, waitSecondsMax } from '../api/request-api.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant } from '../grant/grant.ts';
 import { approvedSeconds } from '../grant/life-cycle.ts';
@@ -28,11 +29,11 @@ export function addRequestRoutes(app: Hono, options: RequestRoutesOptions): void
   addGrantRoutes(app, options);
   addVoteRoutes(app, options);
   const { callers, requests, reader, grants, log } = options;
-  const caller = async (context: Context) => (await callers.authenticate(context.req.header('authorization'))).principal;
+  const caller = async (context: Context) => (await callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader))).principal;
 
   app.post('/v1/requests', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
-    const request = await grants.ask(principal, await readBody(context, GrantRequest));
+    const { principal, said } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
+    const request = await grants.ask(principal, { ...said, ...(await readBody(context, GrantRequest)) });
     log.info({ request: request.id, target: request.target, role: request.role, subject: principal.subject }, 'grant asked for');
     return context.json(await reader.describe(principal, request), 201);
   });
@@ -87,12 +88,12 @@ function addVoteRoutes(app: Hono, { callers, requests, reader, grants, log }: Re
     return context.json(await reader.describe(principal, request));
   };
   app.post('/v1/requests/:id/approve', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
+    const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
     const body = await readBody(context, Approve);
     return vote(context, context.req.param('id'), (at) => approvalOf(body, at), principal);
   });
   app.post('/v1/requests/:id/deny', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
+    const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
     const { reason } = await readBody(context, Because);
     return vote(context, context.req.param('id'), () => ({ decision: 'deny', ...(reason !== undefined && { reason }) }), principal);
   });
@@ -100,8 +101,8 @@ function addVoteRoutes(app: Hono, { callers, requests, reader, grants, log }: Re
 
 function addGrantRoutes(app: Hono, { callers, reader, grants, log }: RequestRoutesOptions): void {
   app.post('/v1/grants', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
-    const given = await grants.give(principal, await readBody(context, GrantRequest));
+    const { principal, said } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
+    const given = await grants.give(principal, { ...said, ...(await readBody(context, GrantRequest)) });
     if ('request' in given) {
       log.info({ request: given.request.id, subject: principal.subject }, 'grant waits for approval');
       return context.json({ request: await reader.describe(principal, given.request) }, 202);
@@ -111,11 +112,11 @@ function addGrantRoutes(app: Hono, { callers, reader, grants, log }: RequestRout
     return context.json(grantInfo(grant), 201);
   });
   app.get('/v1/grants', async (context) => {
-    const { principal } = await callers.authenticate(context.req.header('authorization'));
+    const { principal } = await callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader));
     return context.json({ grants: await grants.list(principal, readLimit(context, listLimitMax)) });
   });
   app.post('/v1/grants/:id/revoke', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
+    const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
     const { reason } = await readBody(context, Because);
     const grant = await grants.revoke(principal, context.req.param('id'), reason);
     log.info({ grant: grant.id, subject: principal.subject }, 'grant revoked');

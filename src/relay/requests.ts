@@ -29,8 +29,9 @@ import type {
   StatementKey,
 } from '../grant/request.ts';
 import type { Policy } from '../policy/policy.ts';
-import { canVote, describeApprovers, isApprovable } from '../policy/vote.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isForSamePerson } from '../principal/behind.ts';
+import { canVote, describeApprovers, isApprovable, isBehind } from '../policy/vote.ts';
+import { isSameActor, isSamePrincipal, type Principal } from '../principal/principal.ts';
 import { Deadlines } from './deadlines.ts';
 import { createId } from './ids.ts';
 import { Lanes } from './lanes.ts';
@@ -111,7 +112,7 @@ export class Requests implements ApprovalDesk {
     const pending = await this.#options.store.listRequests({ requester, kind: 'statement', states: ['pending'], limit: pendingPerPrincipalMax });
     return pending.find((request) => {
       const isSame = request.statement?.fingerprint === statement.fingerprint && request.statement.parameterHash === statement.parameterHash;
-      return isSame && !request.statement?.isWaiting && request.target === target && request.role === role;
+      return isSame && isForSamePerson(request.requester, requester) && !request.statement?.isWaiting && request.target === target && request.role === role;
     });
   }
 
@@ -132,7 +133,7 @@ export class Requests implements ApprovalDesk {
   /** The requester takes it back. Fails with `denied` for others, with what became of it when it is decided. */
   cancel(caller: Principal, id: string, reason: string | undefined): Promise<AccessRequest> {
     return this.#inLane(id, async (request) => {
-      if (!isSamePrincipal(caller, request.requester)) {
+      if (!(caller.kind === 'agent' ? isSameActor : isSamePrincipal)(caller, request.requester)) {
         throw new GateError('denied', `request ${id} is not yours to withdraw`, {
           rule: 'request/requester',
           requestId: id,
@@ -176,7 +177,8 @@ export class Requests implements ApprovalDesk {
     const { store } = this.#options;
     for (const { request: id } of await store.findApprovals(key, new Date())) {
       const taken = await this.#inLane(id, async (request) => {
-        if (!(await this.#isStillApproved(request, request.approval))) return undefined;
+        if (!isForSamePerson(request.requester, key.principal) || !(await this.#isStillApproved(request, request.approval))) return undefined;
+        if (!(await this.#isApprovedByOthers(request, request.approval, key.principal))) return undefined;
         return store.takeUse(id, new Date());
       });
       if (taken !== undefined) return taken;
@@ -194,6 +196,7 @@ export class Requests implements ApprovalDesk {
       if (new Date() >= request.expiresAt) throw refusalOf({ ...request, state: 'expired' });
       const { grant, rule, events } = make(request);
       if (!(await this.#isStillApproved(request, rule))) throw refusalOf(await this.#load(id));
+      if (!(await this.#isApprovedByOthers(request, rule, grant.principal))) throw ownVotes(id, grant.principal);
       await this.#change(request, use(request, grant.id), events, { grant });
       return grant;
     });
@@ -218,6 +221,12 @@ export class Requests implements ApprovalDesk {
     const after = annul(request, counts);
     await this.#change(request, after, [endEvent(after)]);
     return false;
+  }
+
+  /** One run of a workload may take what was approved for another; who approved it must not be behind this one either. */
+  async #isApprovedByOthers(request: AccessRequest, rule: ApprovalRule, taker: Pick<Principal, 'chain'>): Promise<boolean> {
+    const counts = await this.#counts(request, rule);
+    return tally(request.votes, rule, (vote) => counts(vote) && !isBehind(vote.by, taker)) === 'approved';
   }
 
   async #counts(request: AccessRequest, approval: ApprovalRule): Promise<Counts> {
@@ -334,4 +343,12 @@ function notTheirs(policy: Policy, { id, approval, requester }: AccessRequest, w
 
 function decidedAlready({ id, state }: AccessRequest): GateError {
   return new GateError('denied', `request ${id} is ${state} already`, { rule: 'request/state', requestId: id });
+}
+
+function ownVotes(id: string, { name }: Principal): GateError {
+  return new GateError('denied', `request ${id} was approved by the person behind this run of ${name}, and nobody approves their own`, {
+    rule: 'request/human',
+    requestId: id,
+    hint: 'Run it without --request, so that somebody else is asked.',
+  });
 }

@@ -3,7 +3,7 @@
 /** Past this many held bytes the server is not read any further. */
 const heldBytesMax = 256 * 1024;
 /** How long the end of a connection waits for the disk; what is not on record by then the client does not get. */
-const finishTimeoutMs = 2000;
+const finishTimeoutMs = 500;
 
 export class ResultBarrier {
   readonly #write: (bytes: Buffer) => boolean;

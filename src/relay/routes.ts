@@ -5,6 +5,7 @@ import {
   type TargetInfo,
   type WhoAmI,
 } from '../api/api.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { TokenVerifier } from '../oidc/verify.ts';
 import type { ApprovalRule } from '../grant/request.ts';
@@ -16,11 +17,15 @@ import type { PolicySource } from './policy-source.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Principal } from '../principal/principal.ts';
 import { statementKinds } from '../sql/kind.ts';
+import type { Database } from '../store/database.ts';
 import type { Log } from '../store/log.ts';
+import { limitAgents } from './agents.ts';
 import { addAuditRoutes } from './audit-routes.ts';
 import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
+import type { ScimDirectory } from './directories.ts';
 import { errorBody } from './exchange.ts';
+import { addInventoryRoute } from './inventory-route.ts';
 import { addDoctorRoute } from './doctor-route.ts';
 import { addExplainRoute, type ExplainRouteOptions } from './explain-route.ts';
 import type { Grants } from './grants.ts';
@@ -32,18 +37,23 @@ import type { Requests } from './requests.ts';
 import { addSessionRoutes } from './session-routes.ts';
 import type { Sessions } from './sessions.ts';
 import type { WitnessClient } from './witness-client.ts';
+import type { WorkloadLogins } from './workload-logins.ts';
+import { addWorkloadRoutes } from './workload-routes.ts';
 
 export type RoutesOptions = {
   readonly config: RelayConfig;
   readonly policies: PolicySource;
   readonly verifier: TokenVerifier;
   readonly callers: Callers;
+  readonly workloads: WorkloadLogins;
   readonly sessions: Sessions;
   readonly services: ExplainRouteOptions['services'];
   readonly requests: Requests;
   readonly reader: RequestReader;
   readonly grants: Grants;
   readonly recorder: Log;
+  readonly database: Database;
+  readonly scim?: Pick<ScimDirectory, 'problem'> | undefined;
   readonly witnesses?: Pick<WitnessClient, 'problems'>;
   readonly log: RelayLog;
   readonly version: string;
@@ -53,8 +63,9 @@ export type RoutesOptions = {
 export function createRoutes(options: RoutesOptions): Hono {
   const { config, verifier, recorder, log } = options;
   const app = new Hono();
-  const caller = (context: Context) => options.callers.authenticate(context.req.header('authorization'));
+  const caller = (context: Context) => options.callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader));
 
+  limitAgents(app);
   app.get('/livez', (context) => context.text('ok\n'));
   app.get('/readyz', async (context) => {
     const { error } = options.policies;
@@ -64,13 +75,14 @@ export function createRoutes(options: RoutesOptions): Hono {
       record: recorder.isAvailable,
       checkpoints: recorder.publisher.problem === undefined,
       serving: !options.isStopping(),
+      ...(options.scim && { directory: options.scim.problem === undefined }),
       ...(config.record.witnesses.length > 0 && { witnesses: options.witnesses?.problems.size === 0 }),
     };
-    // The policy before a bad one stays in force, and a checkpoint or a cosignature may be late: the relay serves.
+    // The policy before a bad one stays in force, and a checkpoint, a cosignature or a directory may be late: the relay serves.
     const isReady = Object.entries(checks).every(([name, isGood]) => isGood || mayBeLate.has(name));
     return context.json({ ready: isReady, checks, ...(error !== undefined && { policyError: error }) }, isReady ? 200 : 503);
   });
-  app.get('/.well-known/gate', (context) => context.json(relayInfo(config, options.version, recorder.verifierKey)));
+  app.get('/.well-known/gate', (context) => context.json(relayInfo(options)));
 
   app.get('/v1/whoami', async (context) => {
     const { principal, expiresAt } = await caller(context);
@@ -80,12 +92,14 @@ export function createRoutes(options: RoutesOptions): Hono {
     const { principal } = await caller(context);
     return context.json({ targets: targetsFor(options, principal) });
   });
+  addWorkloadRoutes(app, options);
   addRecordRoutes(app, options);
   addSessionRoutes(app, options);
   addExplainRoute(app, options);
   addDoctorRoute(app, options);
   addRequestRoutes(app, options);
   addAuditRoutes(app, options);
+  addInventoryRoute(app, options);
 
   app.notFound((context) => sendError(context, new GateError('not-found', `there is no ${context.req.method} ${context.req.path}`)));
   app.onError((error, context) => {
@@ -97,14 +111,15 @@ export function createRoutes(options: RoutesOptions): Hono {
 }
 
 /** Checks that may fail for a while without anybody being worse served; nobody should have to find them out by chance. */
-const mayBeLate: ReadonlySet<string> = new Set(['policy', 'checkpoints', 'witnesses']);
+const mayBeLate: ReadonlySet<string> = new Set(['policy', 'checkpoints', 'witnesses', 'directory']);
 
 function sendError(context: Context, error: GateError): Response {
   return context.json(errorBody(error), error.httpStatus as 400);
 }
 
-function relayInfo({ issuer }: RelayConfig, version: string, logKey: string): RelayInfo {
-  const { url, clientId, resource, scopes } = issuer;
+function relayInfo({ config, version, recorder, policies }: RoutesOptions): RelayInfo {
+  const { url, clientId, resource, scopes } = config.issuer;
+  const trusted = [...policies.current.machines.issuers.values()];
   return {
     service: 'gate',
     version,
@@ -112,7 +127,8 @@ function relayInfo({ issuer }: RelayConfig, version: string, logKey: string): Re
     clientId,
     ...(resource !== undefined && { resource }),
     scopes: [...scopes],
-    logKey,
+    logKey: recorder.verifierKey,
+    ...(trusted.length > 0 && { workloadIssuers: trusted.map(({ name, preset, url: iss, audience }) => ({ name, preset, url: iss, audience })) }),
   };
 }
 

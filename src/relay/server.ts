@@ -4,6 +4,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import { socketOptions, Tunnel } from '../tunnel/tunnel.ts';
 import type { RelayConfig } from './config.ts';
@@ -12,7 +13,7 @@ import { errorBody } from './exchange.ts';
 import { addressHeader, forwardUpgrade } from './forward.ts';
 import type { LiveSession } from './live-session.ts';
 import type { RelayLog } from './relay-log.ts';
-import type { Elsewhere } from './worker-calls.ts';
+import type { Asking, Elsewhere } from './worker-calls.ts';
 
 /** Room for a token of the longest kind that is accepted, and the rest. */
 const headerBytesMax = 32 * 1024;
@@ -32,7 +33,7 @@ export type ServerOptions = {
   /** Answers all requests but those for a tunnel. */
   readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
   /** Who may open a tunnel: a caller with a token, on a session of their own. */
-  readonly openTunnel: (authorization: string | undefined, session: string) => Promise<LiveSession | Elsewhere>;
+  readonly openTunnel: (asking: Asking, session: string) => Promise<LiveSession | Elsewhere>;
   /** Of this process, where it is one of several behind one port. */
   readonly socketsMax?: number;
   readonly log: RelayLog;
@@ -97,7 +98,8 @@ async function openTunnel(options: ServerOptions, request: IncomingMessage): Pro
   }
   const id = /^\/v1\/sessions\/([\w-]{1,100})\/tunnel$/.exec(request.url ?? '')?.[1];
   if (id === undefined) throw new GateError('not-found', `there is no tunnel at ${request.url?.replace(/\?.*/s, '').slice(0, 200)}`);
-  return options.openTunnel(request.headers.authorization, id);
+  const { authorization, [agentHeader]: agent } = request.headers;
+  return options.openTunnel({ authorization, agent }, id);
 }
 
 function clientAddress({ socket, headers }: IncomingMessage, isInternal: boolean): string {

@@ -2,11 +2,12 @@
 import { GateError } from '../errors/errors.ts';
 import type { Log } from '../store/log.ts';
 import { findUnfinished } from '../store/log-recovery.ts';
+import { agentOf } from './agents.ts';
 import type { Callers } from './callers.ts';
 import type { LiveSession, SessionConnection } from './live-session.ts';
 import type { RelayLog } from './relay-log.ts';
 import type { Sessions } from './sessions.ts';
-import type { Elsewhere, Handed } from './worker-calls.ts';
+import type { Asking, Elsewhere, Handed } from './worker-calls.ts';
 
 /** What is on record of connections that a worker took with it. */
 export const workerReason = 'a worker of the relay stopped without warning';
@@ -40,9 +41,9 @@ export class SessionHosts {
   }
 
   /** For a tunnel that has come to this worker: the session is its own from now on, or is served elsewhere. */
-  async open(host: Host, authorization: string | undefined, id: string): Promise<Elsewhere | undefined> {
+  async open(host: Host, { authorization, agent }: Asking, id: string): Promise<Elsewhere | undefined> {
     const { callers, sessions } = this.#options;
-    const { principal } = await callers.authenticate(authorization);
+    const { principal } = await callers.authenticate(authorization, agentOf(agent));
     const live = await sessions.forTunnel(principal, id);
     for (let hosted = this.#hosted.get(id); hosted !== undefined; hosted = this.#hosted.get(id)) {
       if (hosted.host === host) return undefined;

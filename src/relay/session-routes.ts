@@ -2,6 +2,7 @@
 import type { Context, Hono } from 'hono';
 import { SessionKill, SessionRequest, type SessionDetails } from '../api/api.ts';
 import { SessionQuery } from '../api/session-query.ts';
+import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Log } from '../store/log.ts';
 import type { Callers } from './callers.ts';
@@ -27,7 +28,7 @@ export type SessionRoutesOptions = {
 export function addSessionRoutes(app: Hono, { callers, sessions, recorder, policies, grants, log }: SessionRoutesOptions): void {
   const policy = () => policies.current;
   const search = new SessionSearch({ sessions, recorder, policy });
-  const caller = (context: Context) => callers.authenticate(context.req.header('authorization'));
+  const caller = (context: Context) => callers.authenticate(context.req.header('authorization'), context.req.header(agentHeader));
 
   app.post('/v1/sessions', async (context) => {
     const { principal } = await caller(context);
@@ -44,10 +45,12 @@ export function addSessionRoutes(app: Hono, { callers, sessions, recorder, polic
     const { principal } = await caller(context);
     const session = await sessions.find(principal, context.req.param('id'));
     const approval = await grants.approvalOf(session.grant);
-    return context.json<SessionDetails>({ ...session, ...(approval && { approval }) });
+    await sessions.storeUsage(session.id);
+    const statementApprovals = await grants.statementApprovalsIn(session.id);
+    return context.json<SessionDetails>({ ...session, ...(approval && { approval }), ...(statementApprovals.length > 0 && { statementApprovals }) });
   });
   app.post('/v1/sessions/:id/kill', async (context) => {
-    const { principal } = await callers.authenticateFresh(context.req.header('authorization'));
+    const { principal } = await callers.authenticateFresh(context.req.header('authorization'), context.req.header(agentHeader));
     const { reason } = await readBody(context, SessionKill);
     const session = await killSession({ sessions, grants, policy }, principal, context.req.param('id'), reason);
     log.info({ session: session.id, subject: principal.subject }, 'session ended early');

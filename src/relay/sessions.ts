@@ -5,7 +5,7 @@ import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import type { Grant, GrantStore, Session, SessionFilter } from '../grant/grant.ts';
 import { isSameRun, nameOf } from '../principal/behind.ts';
-import { isSamePrincipal, type Principal } from '../principal/principal.ts';
+import { isSameActor, type Principal } from '../principal/principal.ts';
 import { parseVerifier } from '../pgwire/scram.ts';
 import type { Log } from '../store/log.ts';
 import { crashReason } from '../store/log-recovery.ts';
@@ -72,7 +72,7 @@ export class Sessions {
   async open(principal: Principal, request: SessionRequest): Promise<SessionInfo> {
     const { store, recorder, services, relayVersion } = this.#options;
     const grant = await store.loadGrant(request.grant);
-    if (grant === undefined || !isSamePrincipal(grant.principal, principal)) {
+    if (grant === undefined || !isSameActor(grant.principal, principal)) {
       throw new GateError('not-found', `you have no grant "${request.grant}"`);
     }
     // The same account is not the same cause: what a run was granted for one person is not for the next run of another.
@@ -139,12 +139,12 @@ export class Sessions {
   /** The live session for a tunnel. Fails with the reason when it has ended or belongs to somebody else. */
   async forTunnel(principal: Principal, id: string): Promise<LiveSession> {
     const live = this.#live.get(id);
-    if (live !== undefined && isSamePrincipal(live.grant.principal, principal)) {
+    if (live !== undefined && isSameActor(live.grant.principal, principal)) {
       live.checkOpen();
       return live;
     }
     const session = await this.#options.store.loadSession(id);
-    if (session === undefined || !isSamePrincipal(session.grant.principal, principal)) {
+    if (session === undefined || !isSameActor(session.grant.principal, principal)) {
       throw new GateError('not-found', `you have no session "${id}"`);
     }
     return this.#failEnded(id);
@@ -158,6 +158,7 @@ export class Sessions {
     this.#walls.clear(id);
     await live.end(error);
     await live.journal.note({ kind: 'session.close', reason: error.message });
+    await this.#storeUsage(live);
     await this.#storeEnd(id, { at: new Date(), reason: error.message });
   }
 
@@ -228,7 +229,23 @@ export class Sessions {
     for (const timer of this.#retries.values()) clearTimeout(timer);
     this.#retries.clear();
     await Promise.all([...this.#live.values()].map((live) => live.endConnections(error)));
+    await this.storeUsage();
     this.#stopping.abort(error);
+  }
+
+  /** Keeps what open sessions have done since it was kept last: what is not on disk yet, a crash takes along. */
+  async storeUsage(id?: string): Promise<void> {
+    const lives = id === undefined ? [...this.#live.values()] : [this.#live.get(id)];
+    for (const live of lives) if (live !== undefined) await this.#storeUsage(live);
+  }
+
+  async #storeUsage({ id, journal: { usage } }: LiveSession): Promise<void> {
+    const taken = usage.take();
+    if (taken === undefined) return;
+    await this.#options.store.addUsage(id, taken).catch((error: unknown) => {
+      usage.putBack(taken);
+      this.#options.services.log.error({ err: error, session: id }, 'what the session did could not be stored for the inventory');
+    });
   }
 
   /** Aborted, with the error for whoever still reads, once no connection is left. */
@@ -299,7 +316,9 @@ export class Sessions {
     const target = config.targets.get(session.grant.target);
     if (target === undefined) throw new GateError('target-unknown', `the target "${session.grant.target}" is not configured`);
     const journal = new Journal(session.id, recorder, recorder.lastNumbers(session.id), target.durability);
-    return new LiveSession(session, target, journal, services, waitSeconds);
+    const live = new LiveSession(session, target, journal, services, waitSeconds);
+    journal.usage.onNewKind = () => void this.#storeUsage(live);
+    return live;
   }
 
   #admitLive(session: Session, live: LiveSession): void {

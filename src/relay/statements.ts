@@ -7,7 +7,7 @@ import { Inbox, type Item } from './inbox.ts';
 import type { Journal } from './journal.ts';
 import { runOf, type LimitedEnd, type Owed, type Pending, type Run } from './pending.ts';
 import { cancelled, tooManyRows, withdrawn } from './refusal.ts';
-import { isOfCopy, newUnit, syncMessage, type Unit } from './unit.ts';
+import { isOfCopy, joined, newUnit, syncMessage, type Forwarded, type Unit } from './unit.ts';
 
 /** Messages that are decided on and forwarded together. */
 const unitMessagesMax = 256;
@@ -135,11 +135,26 @@ export class Statements {
       for (const { owed } of forward) this.#noteNotSent(owed);
       forward = this.#options.admission.refuseUnit(unit, cancelled());
     }
-    const { pending } = this.#options;
+    await this.#send(forward);
+  }
+
+  /** In as few writes as there are waits: each one would wake the server for a part of what it needs. */
+  async #send(forward: readonly Forwarded[]): Promise<void> {
+    const { pending, cancelling } = this.#options;
+    let unwritten: Buffer[] = [];
+    const flush = async () => {
+      const bytes = joined(unwritten);
+      unwritten = [];
+      for (const piece of bytes) if (!this.#options.write(piece)) await this.#options.drained();
+    };
     for (const { bytes, owed, copyBytes, endsCopyIn, ended } of forward) {
-      await pending.room();
-      if (copyBytes === undefined && pending.copyIn !== undefined) await pending.copyInKnown();
-      for (let sent = this.#options.cancelling(); sent !== undefined; sent = this.#options.cancelling()) await sent;
+      const asksCopy = copyBytes === undefined && pending.copyIn !== undefined;
+      if (!pending.hasRoom || asksCopy || cancelling() !== undefined) {
+        await flush();
+        await pending.room();
+        if (asksCopy) await pending.copyInKnown();
+        for (let sent = cancelling(); sent !== undefined; sent = cancelling()) await sent;
+      }
       if (this.#hasEnded) {
         this.#noteNotSent(owed);
         continue;
@@ -148,11 +163,14 @@ export class Statements {
       if (owed !== undefined) pending.push(owed);
       if (copyBytes !== undefined) pending.noteCopyData(copyBytes);
       if (endsCopyIn) pending.endCopyIn();
-      if (!this.#options.write(bytes)) await this.#options.drained();
+      unwritten.push(bytes);
       const run = runOf(owed);
       if (run?.timeoutMs !== undefined) this.#watchTime(run, run.timeoutMs);
-      if (ended !== undefined && owed?.kind === 'limited') this.#finishLimited(owed, await ended);
+      if (ended === undefined || owed?.kind !== 'limited') continue;
+      await flush();
+      this.#finishLimited(owed, await ended);
     }
+    await flush();
   }
 
   /** The statement is over, but nothing of it lasts yet: what fails now takes it back. */

@@ -30,3 +30,22 @@ export function newUnit(): Unit {
 export function isOfCopy({ type }: Item): boolean {
   return type === undefined || type === 0x63 || type === 0x66;
 }
+
+/** Copying more than this costs more than another write. */
+const joinedBytesMax = 64 * 1024;
+
+/** Fewer buffers with the same bytes: as one where they lie side by side, as they do when they came in one piece, or are short. */
+export function joined(buffers: readonly Buffer[]): readonly Buffer[] {
+  const [first, ...others] = buffers;
+  if (first === undefined || others.length === 0) return buffers;
+  let end = first.byteOffset + first.length;
+  let total = first.length;
+  let isSideBySide = true;
+  for (const one of others) {
+    isSideBySide &&= one.buffer === first.buffer && one.byteOffset === end;
+    end = one.byteOffset + one.length;
+    total += one.length;
+  }
+  if (isSideBySide) return [Buffer.from(first.buffer, first.byteOffset, total)];
+  return total <= joinedBytesMax ? [Buffer.concat(buffers, total)] : buffers;
+}

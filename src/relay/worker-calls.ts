@@ -9,13 +9,16 @@ import type { RelayConfig } from './config.ts';
 /** Another process that serves the session: a Unix socket that takes its tunnels. */
 export type Elsewhere = { readonly at: string };
 
+/** Headers by which somebody asks for a tunnel: a token, and the agent that uses it. */
+export type Asking = { readonly authorization: string | undefined; readonly agent: string | string[] | undefined };
+
 /** A session for the worker that serves it. All its connections are served by one, which numbers them and their statements. */
 export type Handed = { readonly session: Session; readonly numbers: LastNumbers; readonly waitSeconds: number | undefined };
 
 /** What workers ask the primary for. */
 export type PrimaryCalls = {
   /** For a tunnel that has come: the session has been handed to the worker by the time of the answer, or is served elsewhere. */
-  readonly open: (authorization: string | undefined, session: string) => Promise<Elsewhere | undefined>;
+  readonly open: (asking: Asking, session: string) => Promise<Elsewhere | undefined>;
   readonly record: (session: string, events: readonly Event[]) => Promise<void>;
   /** Resolves when written. `token` is new with each call. */
   readonly write: (session: string, events: readonly Event[], isUrgent: boolean, token: number) => Promise<void>;

@@ -13,7 +13,7 @@ import { errorAcross, Peer } from './peer.ts';
 import { createRelayLog, type RelayLog } from './relay-log.ts';
 import { RemoteRecorder, remoteDesk } from './remote-services.ts';
 import { startServer, type RelayServer } from './server.ts';
-import type { Elsewhere, Handed, PrimaryCalls, WorkerCalls, WorkerSettings } from './worker-calls.ts';
+import type { Asking, Elsewhere, Handed, PrimaryCalls, WorkerCalls, WorkerSettings } from './worker-calls.ts';
 
 /** The sessions that this worker serves. */
 const live = new Map<string, LiveSession>();
@@ -92,8 +92,8 @@ async function start(given: WorkerSettings): Promise<number> {
   return server.port;
 }
 
-async function openTunnel(authorization: string | undefined, id: string): Promise<LiveSession | Elsewhere> {
-  const elsewhere = await primary.call('open', [authorization, id]);
+async function openTunnel(asking: Asking, id: string): Promise<LiveSession | Elsewhere> {
+  const elsewhere = await primary.call('open', [asking, id]);
   if (elsewhere !== undefined) return elsewhere;
   const session = live.get(id);
   // It has ended since the primary answered; whoever asks again hears why.

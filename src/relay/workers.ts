@@ -52,7 +52,7 @@ export class Workers {
     this.#options = options;
     this.#directory = directory;
     this.#hosts = new SessionHosts(options);
-    options.policies.onChange = (policy) => this.#setPolicy(policy);
+    options.policies.onChange(() => void this.#setPolicy(options.policies.current));
     cluster.setupPrimary({
       exec: fileURLToPath(new URL('./relay-worker.cjs', import.meta.url)),
       args: [],
@@ -209,9 +209,9 @@ export class Workers {
     const { recorder, desk, isStopping } = this.#options;
     const durables = new Map<number, Promise<void>>();
     return {
-      open: async (authorization, session) => {
+      open: async (asking, session) => {
         if (isStopping()) throw new GateError('relay-stopping', 'the relay is stopping');
-        const elsewhere = await this.#hosts.open(of(), authorization, session);
+        const elsewhere = await this.#hosts.open(of(), asking, session);
         if (isStopping()) throw new GateError('relay-stopping', 'the relay is stopping');
         return elsewhere;
       },

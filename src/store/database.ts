@@ -5,7 +5,8 @@ import { GateError, messageOf } from '../errors/errors.ts';
 import type { Session } from '../grant/grant.ts';
 import type { Principal } from '../principal/principal.ts';
 import { FairTurns } from './fair-turns.ts';
-import { requestMigration, type RequestTables } from './request-tables.ts';
+import { readOnlyMigration, requestMigration, type RequestTables } from './request-tables.ts';
+import { approvalsMigration, usageMigration, type UsageTables } from './usage-tables.ts';
 import { workloadMigration, type WorkloadTables } from './workload-tables.ts';
 import { availableEngines, openSqlite, type SqliteEngine } from './sqlite.ts';
 import type { StateDirectory } from './state-directory.ts';
@@ -65,7 +66,7 @@ export type Tables = {
     ended_at: string | null;
     problem: string | null;
   };
-} & RequestTables & WorkloadTables;
+} & RequestTables & WorkloadTables & UsageTables;
 
 export type Database = Kysely<Tables>;
 
@@ -181,4 +182,7 @@ const migrations: Record<string, Migration> = {
     },
   },
   '0004-workloads': workloadMigration,
+  '0005-usage': usageMigration,
+  '0006-read-only-requests': readOnlyMigration,
+  '0007-session-approvals': approvalsMigration,
 };

@@ -1,5 +1,5 @@
 /** An event as the lines of the log: split, sealed with the keys of its session, chained. */
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { decisionsChain, namesMax, type AuditEntry, type Event } from '../audit/entry.ts';
 import { nonceBytes } from '../audit/aead.ts';
 import { frameEntry, frameSealed } from '../audit/line.ts';
@@ -15,7 +15,7 @@ export function frameEvent(keys: SealingKeys, envelope: Omit<AuditEntry, 'event'
   const { open, closed } = splitEvent(withKeyedDigest(keys, session, event));
   if (closed === undefined) return { entry: frameEntry(formatEntry(envelope, open, undefined)) };
   const key = keyOf(keys, sealingSession({ session, event }), closed.key);
-  const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, randomBytes(nonceBytes));
+  const bytes = seal(closed.fields, { session, seq, key: closed.key }, key, nextNonce());
   return { sealed: frameSealed(session, bytes), entry: frameEntry(formatEntry(envelope, open, describeSealed(bytes, closed.key))) };
 }
 
@@ -44,4 +44,17 @@ export function unavailable(error: unknown): GateError {
     hint: 'Nothing runs unrecorded. Once the relay can write to its state directory again, it goes on by itself.',
     cause: error,
   });
+}
+
+/** Random bytes are asked for by the page: the call costs more than the bytes. Each is used once. */
+const pool = Buffer.alloc(nonceBytes * 340);
+let taken = pool.length;
+
+function nextNonce(): Buffer {
+  if (taken === pool.length) {
+    randomFillSync(pool);
+    taken = 0;
+  }
+  taken += nonceBytes;
+  return Buffer.from(pool.subarray(taken - nonceBytes, taken));
 }

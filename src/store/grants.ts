@@ -2,10 +2,11 @@
 import { sql, type ExpressionBuilder, type RawBuilder, type ReferenceExpression, type Selectable } from 'kysely';
 import * as z from 'zod/mini';
 import { Link } from '../audit/entry.ts';
-import type { Grant, GrantStore, Revocation, Session, SessionEnd, SessionFilter } from '../grant/grant.ts';
+import type { Grant, GrantStore, Revocation, Session, SessionEnd, SessionFilter, SessionUsage } from '../grant/grant.ts';
 import { personKinds } from '../principal/behind.ts';
 import type { Database, Tables } from './database.ts';
 import { StoredPrincipal } from './request-tables.ts';
+import { kindBits } from './usage-tables.ts';
 
 export class SqliteGrantStore implements GrantStore {
   readonly #database: Database;
@@ -34,13 +35,37 @@ export class SqliteGrantStore implements GrantStore {
     return result.numUpdatedRows > 0n;
   }
 
-  async listGrants({ principal, idPrefix, limit }: Parameters<GrantStore['listGrants']>[0]): Promise<Grant[]> {
+  async listGrants({ principal, idPrefix, liveAt, limit }: Parameters<GrantStore['listGrants']>[0]): Promise<Grant[]> {
     let query = this.#database.selectFrom('grants').selectAll().orderBy('created_at', 'desc').orderBy('id', 'desc').limit(limit);
     if (principal !== undefined) {
       query = query.where('issuer', '=', principal.issuer).where('subject', '=', principal.subject);
     }
     if (idPrefix !== undefined && idPrefix !== '') query = query.where((where) => startsWith(where, 'grants.id', idPrefix));
+    if (liveAt !== undefined) query = query.where('revoked_at', 'is', null).where('expires_at', '>', liveAt.toISOString());
     return (await query.execute()).map(toGrant);
+  }
+
+  async approvalsIn(session: string): Promise<string[]> {
+    const rows = await this.#database.selectFrom('session_approvals').select('request_id').where('session_id', '=', session).execute();
+    return rows.map((row) => row.request_id);
+  }
+
+  async addUsage(session: string, { kinds, rows, requests }: SessionUsage): Promise<void> {
+    for (const request of requests) {
+      const row = { session_id: session, request_id: request };
+      await this.#database.insertInto('session_approvals').values(row).onConflict((conflict) => conflict.doNothing()).execute();
+    }
+    const row = { session_id: session, kinds: kindBits(kinds), rows };
+    await this.#database
+      .insertInto('session_usage')
+      .values(row)
+      .onConflict((conflict) =>
+        conflict.column('session_id').doUpdateSet({
+          kinds: sql<number>`session_usage.kinds | ${row.kinds}`,
+          rows: sql<number>`session_usage.rows + ${row.rows}`,
+        }),
+      )
+      .execute();
   }
 
   /** The session's grant has been saved before; saving an id a second time fails. */

@@ -1,5 +1,5 @@
 /** The tables of requests, votes, approvals of statements and people, and the JSON that some of their columns hold. */
-import type { CreateTableBuilder, Kysely, Migration } from 'kysely';
+import type { CreateTableBuilder, Generated, Kysely, Migration } from 'kysely';
 import * as z from 'zod/mini';
 import { Link, Parameter } from '../audit/entry.ts';
 import type { AccessRequest, Approval } from '../grant/request.ts';
@@ -27,6 +27,7 @@ export type RequestTables = {
     state: AccessRequest['state'];
     end_reason: string | null;
     duration_seconds: number | null;
+    read_only: Generated<number>;
     grant_id: string | null;
     /** A HeldStatement, as JSON. */
     statement: string | null;
@@ -159,6 +160,13 @@ export const requestMigration: Migration = {
       ['grants_by_start', 'grants', ['created_at', 'id']],
     ] as const;
     for (const [name, table, columns] of indexes) await schema.createIndex(name).on(table).columns([...columns]).execute();
+  },
+};
+
+/** A request for a read-only grant stays one. */
+export const readOnlyMigration: Migration = {
+  up: async (database: Kysely<unknown>) => {
+    await database.schema.alterTable('requests').addColumn('read_only', 'integer', (column) => column.notNull().defaultTo(0)).execute();
   },
 };
 

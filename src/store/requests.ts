@@ -182,6 +182,7 @@ function requestRow(request: AccessRequest, seal: ColumnSeal): RequestRow {
     state: request.state,
     end_reason: request.endReason ?? null,
     duration_seconds: request.durationSeconds ?? null,
+    read_only: request.isReadOnly ? 1 : 0,
     grant_id: request.grant ?? null,
     statement: statement === undefined ? null : seal.seal(JSON.stringify(statement), `requests/${request.id}`),
   };
@@ -204,6 +205,7 @@ function toRequest(row: RequestRow, votes: readonly VoteRow[], seal: ColumnSeal)
     votes: votes.map(toVote),
     ...(row.end_reason !== null && { endReason: row.end_reason }),
     ...(row.duration_seconds !== null && { durationSeconds: row.duration_seconds }),
+    ...(row.read_only === 1 && { isReadOnly: true as const }),
     ...(row.grant_id !== null && { grant: row.grant_id }),
     ...(row.statement !== null && { statement: StoredStatement.parse(JSON.parse(seal.open(row.statement, `requests/${row.id}`))) satisfies HeldStatement }),
   };

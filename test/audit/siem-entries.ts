@@ -39,6 +39,11 @@ export const eventsByKind: { readonly [K in Event['kind']]: readonly EventOf<K>[
     { kind: 'login', who: people.erin, issuedAt: '2026-11-02T09:59:00.000Z', expiresAt: until },
     { kind: 'login', who: people.bot, issuedAt: '2026-11-02T09:59:00.000Z', expiresAt: until },
   ],
+  'login.deny': [
+    { kind: 'login.deny', rule: 'login-failed', reason: 'this relay trusts no issuer "https://id=evil|example.com"' },
+    { kind: 'login.deny', issuer: 'github', workload: 'migrate', subject: 'repo:shop/app', rule: 'workloads/migrate/untrusted', reason: 'migrate takes no runs that outsiders can cause' },
+    { kind: 'login.deny', rule: 'login/flood', reason: '17 more refusals within a minute are not listed', leftOut: 17 },
+  ],
   request: [
     {
       kind: 'request', request: 'rq_1', of: 'grant', who: people.erin, ...access, reason: 'order stuck = paid|unpaid\nsee C:\\notes',

@@ -1,5 +1,6 @@
 /** A workload's grant, used and read back wherever a person looks: what is verified and what is claimed never mix. */
 import { randomBytes } from 'node:crypto';
+import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decisionsChain } from '../../src/audit/entry.ts';
@@ -64,6 +65,7 @@ beforeAll(async () => {
     proven = (await open(first.id, machine(workload, run, erin, { ...author, value: 'later' }))).id;
     alleged = (await open(second.id, machine(workload, run, author, hank))).id;
   });
+  await appendFile(join(fixture.directory, 'policy.yaml'), "issuers: { ci: { url: 'https://ci.example.com', audience: gate } }\nworkloads: { nightly: { issuer: ci, claims: { sub: '7' }, groups: [engineering] } }\n");
   await fixture.startRelay();
 });
 afterAll(() => stage?.fixture[Symbol.asyncDispose]());
@@ -162,10 +164,10 @@ describe('gate sessions', () => {
     const answers = out.slice(out.indexOf('\n\n') + 2).trimEnd().split('\n');
     expect(answers).toEqual([
       'who          nightly (for erin)',
-      expect.stringMatching(/^ {13}workload {2}nightly \(repo:7\) +verified by token$/),
-      expect.stringMatching(/^ {13}run {7}42 attempt 1 \(9042\.1\) https:\/\/ci\.example\.com\/42 +verified by token$/),
-      expect.stringMatching(/^ {13}author {4}Mallory human root verified by token\ufffd\ufffd\[2J \(m@example\.com\) +claimed by client$/),
-      expect.stringMatching(/^ {13}human {5}erin \(sub-of-erin\) +verified by policy$/),
+      expect.stringMatching(/^ {13}workload {2}verified by token +nightly \(repo:7\)$/),
+      expect.stringMatching(/^ {13}run {7}verified by token +42 attempt 1 \(9042\.1\) https:\/\/ci\.example\.com\/42$/),
+      expect.stringMatching(/^ {13}author {4}claimed by client +Mallory human root verified by token\ufffd\ufffd\[2J \(m@example\.com\)$/),
+      expect.stringMatching(/^ {13}human {5}verified by policy +erin \(sub-of-erin\)$/),
       'why          rotate keys; ticket OPS-7',
       'allowed by   dora at 2026-11-02T10:00:00.000Z (request r_ask)',
       expect.stringMatching(/^came back {4}100 rows, .*B, by 2 statements, 1 of them refused$/),

@@ -108,6 +108,7 @@ describe('gate config list', () => {
       expect.stringMatching(/^directory {2}\S+home$/),
       'relay      https://project.example.com',
       'token      set',
+      'platform   -',
       'keychain   off',
       '',
     ]);
@@ -125,9 +126,20 @@ describe('gate config list', () => {
         { name: 'directory', value: home, origin: 'environment', source: 'GATE_CONFIG_DIR' },
         { name: 'relay', value: 'https://project.example.com', origin: 'project-file', source: join(project, '.gate.yaml') },
         { name: 'token', value: 'set', origin: 'environment', source: 'GATE_TOKEN' },
+        { name: 'platform', value: null, origin: 'default', source: null },
         { name: 'keychain', value: 'off', origin: 'user-file', source: join(home, 'config.yaml') },
       ],
     });
+  });
+
+  test('the source of a token is named, and nothing of it shown', async () => {
+    const environment = { GATE_CONFIG_DIR: home, GITHUB_ACTIONS: 'true', ACTIONS_ID_TOKEN_REQUEST_URL: 'https://canary-url.example.com', ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'canary' };
+    for (const json of [false, true]) {
+      const { context, output } = openTerminal(environment, json, home);
+      await runConfigList(context, true);
+      expect(output()).toMatch(/platform.*github-actions.*ACTIONS_ID_TOKEN_REQUEST_URL/s);
+      expect(output()).not.toContain('canary');
+    }
   });
 
   test('the program looks upwards from where it is started', async () => {

@@ -201,7 +201,7 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const policy = () => policies.current;
   const desks = await openDesks({ config, policy, database, columns: new ColumnSeal(Buffer.alloc(32)), recorder, verifier, notifier, services, relayVersion: '0' });
   const shared = { ...desks, services, config, log, isStopping };
-  const app = createRoutes({ ...shared, verifier, policies, recorder, version: '0' });
+  const app = createRoutes({ ...shared, database, verifier, policies, recorder, version: '0' });
   const server = await openFront({ ...shared, app, workers: 1, policies, recorder, catalogs, desk: desks.requests, maskKey: masks.maskKey });
   return {
     port: server.port,

@@ -4,7 +4,7 @@ import { createCsvWriter } from '../../src/cli/results/csv.ts';
 import { createJsonWriter, createNdjsonWriter } from '../../src/cli/results/json.ts';
 import type { ResultWriter, WriteOut } from '../../src/cli/results/result-writer.ts';
 import { createTableWriter, measuredLengthMax, measuredRowsMax } from '../../src/cli/results/table.ts';
-import type { SqlRow } from '../../src/client/sql-session.ts';
+import type { SqlRow } from '../../src/client/sql-text.ts';
 
 const text = 25;
 

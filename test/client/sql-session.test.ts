@@ -4,7 +4,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { runSql, type SqlHandlers, type SqlRow } from '../../src/client/sql-session.ts';
+import { runSql, type SqlRequest } from '../../src/client/sql-session.ts';
+import type { SqlHandlers, SqlRow } from '../../src/client/sql-text.ts';
 import { GateError } from '../../src/errors/errors.ts';
 import {
   authenticationOk,
@@ -84,9 +85,9 @@ const session = {
   password: 'secret',
 };
 
-type Run = { readonly seen: string[]; readonly result: Promise<number> };
+type Run = { readonly seen: string[]; readonly result: Promise<readonly number[]> };
 
-function run(relay: string, more: { sql?: string; password?: string; signal?: AbortSignal; handlers?: Partial<SqlHandlers> } = {}): Run {
+function run(relay: string, more: { sql?: string; password?: string; signal?: AbortSignal; handlers?: Partial<SqlHandlers>; options?: Partial<SqlRequest> } = {}): Run {
   const seen: string[] = [];
   const note = (line: string) => {
     seen.push(line);
@@ -99,10 +100,11 @@ function run(relay: string, more: { sql?: string; password?: string; signal?: Ab
     copyData: (pieces) => note(`data ${Buffer.concat(pieces).toString()}`),
     complete: (tag) => note(`done ${tag}`),
     notice: (text) => void note(text),
+    stopped: (index, fate) => void note(`stopped ${index} ${fate}`),
     ...more.handlers,
   };
   const { sql = 'select 1', password = 'secret', signal = new AbortController().signal } = more;
-  const result = runSql({ relay, session: { ...session, password }, accessToken: async () => 'token', sql, handlers, signal });
+  const result = runSql({ relay, session: { ...session, password }, accessToken: async () => 'token', texts: [{ sql }], handlers, signal, ...more.options });
   // Some tests look at what was seen first.
   result.catch(() => undefined);
   return { seen, result };
@@ -131,7 +133,7 @@ describe('what comes back', () => {
       peer.send(fields('a', 'ü'), row('1', null), row('', '日本'), done('SELECT 2'), encodeMessage('I'), done('UPDATE 0'), ready);
     const { relay } = await serve({ answer, pieceLength });
     const { seen, result } = run(relay);
-    expect(await result).toBe(2);
+    expect(await result).toEqual([2]);
     expect(seen.join(' ')).toBe('fields a:25,ü:25 row ["1",null] row ["","日本"] done SELECT 2 done UPDATE 0');
   });
 
@@ -140,7 +142,7 @@ describe('what comes back', () => {
     const answer: Answer = (peer) => peer.send(fields('a'), row('1'), encodeErrorResponse(error), encodeErrorResponse(later), ready);
     const { seen, result } = run((await serve({ answer })).relay);
     expect(await failureOf(result)).toMatchObject({ code: 'sql-error', exitCode: 9 });
-    expect(seen).toEqual(['fields a:25', 'row ["1"]']);
+    expect(seen).toEqual(['fields a:25', 'row ["1"]', 'stopped 0 undone']);
   });
 
   test('notices are shown without control characters', async () => {
@@ -220,7 +222,7 @@ describe('the end of the tunnel', () => {
     };
     const { seen, result } = run((await serve({ answer })).relay);
     expect(await failureOf(result)).toMatchObject({ code: 'relay-unreachable', exitCode: 6 });
-    expect(seen.at(-1)).toBe('row ["1"]');
+    expect(seen).toEqual(['fields a:25', 'row ["1"]', 'stopped 0 unknown']);
   });
 
   test.each([
@@ -251,6 +253,55 @@ describe('a hostile relay', () => {
   ])('%s', async (_, bytes) => {
     const { relay } = await serve({ answer: (peer) => peer.send(bytes, ready) });
     expect(await failureOf(run(relay).result)).toMatchObject({ code: 'upstream-protocol' });
+  });
+});
+
+describe('what is known of the outcome', () => {
+  test('a text that ended before the cancel for its time limit came has taken effect', async () => {
+    let answerNow: () => void = () => undefined;
+    const { relay, cancels } = await serve({ answer: (peer) => (answerNow = () => peer.send(done('UPDATE 1'), ready)) });
+    const { seen, result } = run(relay, { options: { timeoutMs: 20 } });
+    await expect.poll(() => cancels.length).toBe(1);
+    answerNow();
+    expect(await failureOf(result)).toMatchObject({ code: 'statement-timeout', exitCode: 9, message: expect.stringContaining('has taken effect') });
+    expect(seen).toEqual(['stopped 0 done']);
+  });
+
+  /** Answers BEGIN and the text; the rest is up to `end`. */
+  const inTransaction = (end: Answer): Answer => (peer, sql) => {
+    if (sql === 'BEGIN') peer.send(done('BEGIN'), encodeReadyForQuery('T'));
+    else if (sql === 'select 1') peer.send(done('SELECT 1'), encodeReadyForQuery('T'));
+    else end(peer, sql);
+  };
+
+  test.each<[string, Answer, string, string]>([
+    ['a break at COMMIT', (peer) => peer.cut(), 'relay-unreachable', 'unknown'],
+    ['an error at COMMIT', (peer) => peer.send(encodeErrorResponse(error), ready), 'sql-error', 'undone'],
+    ['ROLLBACK in answer to COMMIT', (peer) => peer.send(done('ROLLBACK'), ready), 'sql-error', 'undone'],
+  ])('%s', async (_, end, code, fate) => {
+    const { seen, result } = run((await serve({ answer: inTransaction(end) })).relay, { options: { isSingleTransaction: true } });
+    expect(await failureOf(result)).toMatchObject({ code });
+    expect(seen).toEqual(['done SELECT 1', `stopped 0 ${fate}`]);
+  });
+
+  test('an interrupt that came too late for the last text still keeps the transaction from being committed', async () => {
+    const controller = new AbortController();
+    const sent: string[] = [];
+    const answer: Answer = (peer, sql) => {
+      sent.push(sql);
+      if (sql === 'select 1') controller.abort('SIGINT');
+      peer.send(done(sql === 'BEGIN' ? 'BEGIN' : 'SELECT 1'), encodeReadyForQuery('T'));
+    };
+    const { result } = run((await serve({ answer })).relay, { signal: controller.signal, options: { isSingleTransaction: true } });
+    expect(await failureOf(result)).toMatchObject({ code: 'session-ended', message: 'interrupted; the transaction is rolled back' });
+    expect(sent).toEqual(['BEGIN', 'select 1']);
+  });
+
+  test('a break in a text: not known by itself, undone in a transaction that is not committed', async () => {
+    const { relay } = await serve({ answer: (peer, sql) => (sql === 'BEGIN' ? peer.send(done('BEGIN'), encodeReadyForQuery('T')) : peer.cut()) });
+    const [alone, inside] = [run(relay), run(relay, { options: { isSingleTransaction: true } })];
+    await Promise.allSettled([alone.result, inside.result]);
+    expect([alone.seen, inside.seen]).toEqual([['stopped 0 unknown'], ['stopped 0 undone']]);
   });
 });
 

@@ -18,7 +18,7 @@ function examplesOf(file: string): string[] {
   return [...text.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
 }
 
-const examples = ['README.md', 'docs/policy.md'].flatMap((file) => examplesOf(file).map((yaml, index) => ({ file, index, yaml })));
+const examples = ['README.md', 'docs/policy.md', 'docs/automation.md'].flatMap((file) => examplesOf(file).map((yaml, index) => ({ file, index, yaml })));
 const policies = examples.filter(({ yaml }) => /^targets:/m.test(yaml) && !/^issuer:/m.test(yaml));
 const tests = examples.filter(({ yaml }) => /^cases:/m.test(yaml));
 

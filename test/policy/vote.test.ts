@@ -10,6 +10,8 @@ import { now, person } from './some.ts';
 const policy = parsePolicy(
   `
 administrators: [admins]
+people: { gus: { subject: gus } }
+offboarded: [{ person: gus, reason: left in May }]
 approvers:
   dba: { groups: [dba] }
   named: { subjects: [ann, bob] }
@@ -38,6 +40,7 @@ describe('canVote', () => {
     ['the same subject of another issuer is somebody else', { ...person('alice', 'dba'), issuer: 'https://other' }, [['dba']], true],
     ['not an administrator by that', person('root', 'admins'), [['dba']], 'not in dba'],
     ['not twice, also not after a denial', person('bob', 'dba'), [['dba'], { votes: [voted(person('bob', 'dba'))] }], 'voted on this request already'],
+    ['nobody who has left', person('gus', 'dba'), [['dba']], 'gus has left'],
     ['after somebody else', person('bob', 'dba'), [['dba'], { votes: [voted(person('eve', 'dba'))] }], true],
     ['a named person', person('ann'), [['named']], true],
     ['another person', person('eve'), [['named']], 'it names other people'],

@@ -92,6 +92,7 @@ export function severityOf(event: Event): Severity {
     case 'key.shred':
       return 'high';
     case 'grant.deny':
+    case 'login.deny':
     case 'session.kill':
     case 'masks.detected':
     case 'key.rotate':

@@ -134,6 +134,7 @@ const byKind: Readonly<Record<Exclude<Event['kind'], 'statement' | 'outcome' | '
   'relay.start': [['process'], ['start']],
   'relay.stop': [['process'], ['end']],
   login: [['authentication'], ['start']],
+  'login.deny': [['authentication'], ['start']],
   read: [['api'], ['access']],
   'key.rotate': [['configuration'], ['change']],
   'shred.request': [['configuration'], ['info']],

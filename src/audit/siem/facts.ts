@@ -105,7 +105,7 @@ function outcomeOf(event: Event): Outcome {
     if (event.state === 'unknown') return 'unknown';
     return event.state === 'ok' || event.state === 'suspended' ? 'success' : 'failure';
   }
-  const isFailure = event.kind === 'grant.deny' || event.kind === 'masks.breach' || (event.kind === 'policy' && event.error !== undefined);
+  const isFailure = event.kind === 'grant.deny' || event.kind === 'login.deny' || event.kind === 'masks.breach' || (event.kind === 'policy' && event.error !== undefined);
   return isFailure ? 'failure' : 'success';
 }
 

@@ -48,6 +48,8 @@ export function activityOf(event: Event): OcsfActivity {
   switch (event.kind) {
     case 'login':
       return { class: authentication, activity: { id: 1, name: 'Logon' } };
+    case 'login.deny':
+      return { class: authentication, activity: { id: 1, name: 'Logon' }, control: control.unauthorized };
     case 'session.close':
       return { class: authentication, activity: { id: 2, name: 'Logoff' } };
     case 'session.kill':

@@ -16,7 +16,7 @@ export function attributesOf(classUid: OcsfClass['uid'], facts: Facts, event: Ev
         user: userOf(facts.affected ?? facts.actor),
         actor,
         service,
-        ...(event.kind === 'login' && { auth_protocol_id: 4, auth_protocol: 'OpenID', is_remote: true }),
+        ...((event.kind === 'login' || event.kind === 'login.deny') && { auth_protocol_id: 4, auth_protocol: 'OpenID', is_remote: true }),
         ...(facts.session !== undefined && { session: { uid: facts.session } }),
       };
     case 3003:

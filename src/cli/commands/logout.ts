@@ -19,6 +19,7 @@ export async function runLogout(context: Context): Promise<void> {
   const { logout } = await import('../../client/login.ts');
   const result = await logout(config, { warn: (line) => io.warn(line) });
   if (config.token !== undefined) io.warn('GATE_TOKEN is still set and goes on being used.');
+  else if (config.platform !== undefined) io.warn(`A token of this machine's platform is still used (${config.platform.source}).`);
   if (io.json) return io.writeJson({ event: 'logout', ...result });
   if (!result.wasLoggedIn) return io.say(`You were not logged in to ${result.relay}.`);
   io.say(`Logged out of ${result.relay}.`);

@@ -1,6 +1,7 @@
 /** gate status: relay, login and my open sessions on one screen. */
 import { Command } from 'commander';
 import type { SessionSummary, WhoAmI } from '../../api/api.ts';
+import { formatChain } from '../chain.ts';
 import type { Context } from '../context.ts';
 import { formatRelative, formatTable, oneLine } from '../output.ts';
 import { describeOrigin } from './config.ts';
@@ -23,7 +24,11 @@ export async function runStatus(context: Context): Promise<void> {
   // Said before anything is asked: where nobody answers, it is what the reader needs.
   if (!io.json) await io.write(line('relay', setting === undefined ? relay.url : `${relay.url} (${describeOrigin(setting)})`));
   const login = await relay.whoAmI();
-  if (!io.json) await io.write(line('login', describeLogin(login)));
+  if (!io.json) {
+    await io.write(line('login', describeLogin(login)));
+    const behind = formatChain(login.chain ?? []).map((link, index) => `${(index === 0 ? 'chain' : '').padEnd(8)} ${link}\n`);
+    await io.write(behind.join(''));
+  }
   const sessions = (await relay.sessions({ limit: sessionsMax })).filter((session) => isOpenAndOf(login, session));
   if (io.json) return io.writeJson({ relay: relay.url, login, sessions });
   await io.write(line('sessions', sessions.length === 0 ? 'none open' : `${sessions.length} open`));
@@ -34,9 +39,10 @@ function line(label: string, value: string): string {
   return `${label.padEnd(8)} ${oneLine(value)}\n`;
 }
 
-function describeLogin({ name, subject, groups, expiresAt }: WhoAmI): string {
+function describeLogin({ name, subject, kind, issuer, groups, expiresAt }: WhoAmI): string {
   const of = groups.length === 0 ? 'no group' : groups.join(', ');
-  return `${name} (${subject}), in ${of}; the token expires ${formatRelative(expiresAt, new Date())}`;
+  const who = kind === 'human' ? `${name} (${subject})` : `${name} (${kind} of ${issuer})`;
+  return `${who}, in ${of}; the token expires ${formatRelative(expiresAt, new Date())}`;
 }
 
 /** An auditor sees the sessions of others as well. */

@@ -32,6 +32,7 @@ export async function runWhoami(context: Context): Promise<void> {
 
 function describePlace(place: LoginPlace): string {
   if (place.storage === 'environment') return 'GATE_TOKEN';
+  if (place.storage === 'platform') return `memory only; its token comes from ${place.source}`;
   if (place.storage === 'keychain') return 'the OS keychain';
   return place.storage === 'file' ? place.path : '-';
 }

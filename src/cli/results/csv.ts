@@ -1,5 +1,5 @@
 /** Results as CSV (RFC 4180 with newlines as line ends, as psql --csv and COPY write it). */
-import type { SqlField, SqlRow } from '../../client/sql-session.ts';
+import type { SqlField, SqlRow } from '../../client/sql-text.ts';
 import type { ResultWriter, WriteOut } from './result-writer.ts';
 
 /**
@@ -14,6 +14,7 @@ export function createCsvWriter(write: WriteOut): ResultWriter {
     copy: nothing,
     copyData: (pieces) => write(Buffer.concat(pieces)),
     complete: nothing,
+    cut: nothing,
     end: nothing,
   };
 }
@@ -22,9 +23,9 @@ function formatRow(row: SqlRow): string {
   return `${row.map(formatValue).join(',')}\n`;
 }
 
-/** A lone \. would end the data of a COPY, and blanks at the ends are lost on some readers. */
+/** A lone \. would end the data of a COPY, blanks at the ends are lost on some readers, and `::` is a command to others. */
 function formatValue(value: string | null): string {
   if (value === null) return '';
-  if (value !== '' && value !== '\\.' && !/[",\r\n]|^\s|\s$/.test(value)) return value;
+  if (value !== '' && value !== '\\.' && !/^::|[",\r\n]|^\s|\s$/.test(value)) return value;
   return `"${value.replaceAll('"', '""')}"`;
 }

@@ -1,5 +1,5 @@
 /** Results as JSON: one array of results, or one row per line. Values are embedded only where nothing is lost. */
-import type { SqlField, SqlRow } from '../../client/sql-session.ts';
+import type { SqlField, SqlRow } from '../../client/sql-text.ts';
 import { typeOids, type ResultWriter, type WriteOut } from './result-writer.ts';
 
 type Encode = (text: string) => string;
@@ -8,7 +8,7 @@ type Column = { readonly key: string; readonly lead: string; readonly encode: En
 /**
  * One array, an item per statement in order: `{"fields":[{"name","key","typeOid"}],"rows":[{key: value}],"command"}`,
  * `{"command"}` for a statement without rows, `{"copy":[text],"command"}` for COPY … TO STDOUT (`copyBase64` for its
- * binary format). `key` is the column's name, with `_2`, `_3` … where it is taken. A failure leaves the item that it
+ * binary format). `"truncated":true` in place of `command` says that there are more rows than were wanted. `key` is the column's name, with `_2`, `_3` … where it is taken. A failure leaves the item that it
  * hit with `"incomplete":true` in place of `command`; where nothing came before it, nothing is written.
  */
 export function createJsonWriter(write: WriteOut): ResultWriter {
@@ -51,6 +51,7 @@ export function createJsonWriter(write: WriteOut): ResultWriter {
       if (open === undefined) await begin('');
       await close(`"command":${JSON.stringify(tag)}`);
     },
+    cut: () => close('"truncated":true'),
     async end() {
       if (open !== undefined) await close('"incomplete":true');
       if (hasItems) await write(']\n');
@@ -76,6 +77,7 @@ export function createNdjsonWriter(write: WriteOut): ResultWriter {
       return write(pieces.map((piece) => `{"${key}":${formatPiece(piece, isBinary)}}\n`).join(''));
     },
     complete: nothing,
+    cut: nothing,
     end: nothing,
   };
 }

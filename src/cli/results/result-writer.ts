@@ -1,5 +1,5 @@
 /** What each output format of exec does with a result as it streams by. */
-import type { SqlField, SqlRow } from '../../client/sql-session.ts';
+import type { SqlField, SqlRow } from '../../client/sql-text.ts';
 
 export const resultFormats = ['table', 'json', 'ndjson', 'csv'] as const;
 export type ResultFormat = (typeof resultFormats)[number];
@@ -15,6 +15,8 @@ export interface ResultWriter {
   copy(isBinary: boolean): Promise<void>;
   copyData(pieces: readonly Buffer[]): Promise<void>;
   complete(tag: string): Promise<void>;
+  /** In place of `complete`: there are more rows than the `rowsMax` that were wanted. */
+  cut(rowsMax: number): Promise<void>;
   /** Once, also after a failure: what was begun is closed, and never looks complete when it is not. */
   end(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** Results as psql's aligned tables, safe to show: nothing in a value reaches the terminal as a control character. */
 import { showOnOneLine } from '../../audit/visible-text.ts';
-import type { SqlField, SqlRow } from '../../client/sql-session.ts';
+import type { SqlField, SqlRow } from '../../client/sql-text.ts';
 import { displayWidth } from '../output.ts';
 import { typeOids, type ResultWriter, type WriteOut } from './result-writer.ts';
 
@@ -42,6 +42,11 @@ export function createTableWriter(write: WriteOut): ResultWriter {
     copyData: (pieces) => write(Buffer.concat(pieces)),
     async complete() {
       const text = table?.finish() ?? '';
+      table = undefined;
+      if (text !== '') await write(text);
+    },
+    async cut() {
+      const text = table?.finishCut() ?? '';
       table = undefined;
       if (text !== '') await write(text);
     },
@@ -99,7 +104,16 @@ class Table {
   }
 
   finish(): string {
-    return `${this.flush()}(${this.#rows} ${this.#rows === 1 ? 'row' : 'rows'})\n\n`;
+    return `${this.flush()}(${this.#count})\n\n`;
+  }
+
+  /** Where more rows are left. */
+  finishCut(): string {
+    return `${this.flush()}(first ${this.#count})\n\n`;
+  }
+
+  get #count(): string {
+    return `${this.#rows} ${this.#rows === 1 ? 'row' : 'rows'}`;
   }
 }
 

@@ -20,7 +20,7 @@ export function formatRequest(request: RequestInfo, now: Date): string {
     ['subject', requester.subject],
     ['groups', requester.groups.join(', ') || '-'],
     ['target', request.target],
-    ['role', request.role],
+    ['role', request.isReadOnly ? `${request.role}, for reads only` : request.role],
     ['reason', request.reason ?? '-'],
     ...(request.ticket === undefined ? [] : ([['ticket', request.ticket]] as [string, string][])),
     ['rule', request.rule],

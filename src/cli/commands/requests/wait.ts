@@ -18,7 +18,8 @@ export async function runRequestsWait(context: Context, id: string, timeout: num
   const { io } = context;
   const relay = await context.relay();
   const request = await relay.request(id);
-  if (request.state !== 'approved') {
+  // What has run on its approval was approved.
+  if (request.state !== 'approved' && request.state !== 'used') {
     const { waitForGrant } = await import('../../approval.ts');
     await waitForGrant(io, relay, request.id, {
       wait: timeout,
@@ -28,5 +29,6 @@ export async function runRequestsWait(context: Context, id: string, timeout: num
     });
   }
   if (io.json) return io.writeJson(await relay.request(request.id));
+  if (request.kind === 'statement') io.say(request.state === 'used' ? 'It has run already.' : 'Run the same statement again: it goes through once.');
   if (request.kind === 'grant') io.say(`Go on with: gate connect ${request.target} --request ${request.id}`);
 }

@@ -13,6 +13,7 @@ export function formatAnswers(session: SessionDetails): string {
   const answers = [
     ['why', said],
     ['allowed by', describeApproval(session)],
+    ...(session.statementApprovals ?? []).map(({ request, by }) => ['', `and one statement by ${by.map(({ name, at }) => `${name} at ${at}`).join(', ')} (request ${request})`] as const),
     ['came back', `${back}, by ${count(statements, 'statement')}, ${refused} of them refused`],
     ['proof', describeProof(principal)],
   ] as const;
