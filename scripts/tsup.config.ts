@@ -2,7 +2,7 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: { gate: 'bin/gate.ts', 'parser-worker': 'src/relay/parser-worker.ts' },
+  entry: { gate: 'bin/gate.ts', 'parser-worker': 'src/relay/parser-worker.ts', 'relay-worker': 'src/relay/worker.ts' },
   outDir: 'dist.next',
   format: ['cjs'],
   target: 'node20',

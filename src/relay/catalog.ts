@@ -21,6 +21,7 @@ const lingerMs = 30_000;
 export class CatalogWatch {
   readonly #target: Target;
   readonly #onError: (error: unknown) => void;
+  readonly #onRefresh: () => void;
   #connection: SideConnection | undefined;
   #current: Catalog | undefined;
   #epoch: { readonly lasting?: string | undefined; readonly temporary?: string | undefined } = {};
@@ -34,9 +35,10 @@ export class CatalogWatch {
   #wantsDetails = false;
   #refreshing: Promise<void> = Promise.resolve();
 
-  constructor(target: Target, onError: (error: unknown) => void = () => undefined) {
+  constructor(target: Target, onError: (error: unknown) => void = () => undefined, onRefresh: () => void = () => undefined) {
     this.#target = target;
     this.#onError = onError;
+    this.#onRefresh = onRefresh;
   }
 
   /** Undefined before the first load and while the catalog cannot be read: what was read before may be wrong by then. */
@@ -86,6 +88,16 @@ export class CatalogWatch {
 
   /** After a change of definitions: resolves when what was committed before the call is in `current`, or cannot be read. */
   refresh(): Promise<void> {
+    this.#onRefresh();
+    return this.#refresh();
+  }
+
+  /** The same, where the change went through another process. */
+  noteChange(): void {
+    if (this.#users > 0) void this.#refresh();
+  }
+
+  #refresh(): Promise<void> {
     const refreshing = this.#queue(() => this.#update(true));
     this.#refreshing = refreshing;
     return refreshing;

@@ -7,9 +7,12 @@ import type { RelayLog } from './relay-log.ts';
 export class Catalogs {
   readonly #watches = new Map<string, CatalogWatch>();
   readonly #log: RelayLog;
+  readonly #onRefresh: ((target: string) => void) | undefined;
 
-  constructor(log: RelayLog) {
+  /** `onRefresh`: definitions were changed through this process. */
+  constructor(log: RelayLog, onRefresh?: (target: string) => void) {
     this.#log = log;
+    this.#onRefresh = onRefresh;
   }
 
   of(target: Target): CatalogWatch {
@@ -17,10 +20,15 @@ export class Catalogs {
     if (watch === undefined) {
       watch = new CatalogWatch(target, (error) => {
         this.#log.warn({ target: target.name, reason: messageOf(error) }, 'the catalog cannot be read: names in statements stay unknown');
-      });
+      }, () => this.#onRefresh?.(target.name));
       this.#watches.set(target.name, watch);
     }
     return watch;
+  }
+
+  /** Definitions were changed through another process. */
+  noteChange(target: string): void {
+    this.#watches.get(target)?.noteChange();
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 /** gate relay: the service in the foreground, and the check of its configuration. */
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 
@@ -14,8 +15,9 @@ export type RelayContext = {
   stopSignal(onHangup?: () => void): AbortSignal;
 };
 
-type Flags = { readonly config: string; readonly logLevel: string; readonly watchStdin?: boolean };
+type Flags = { readonly config: string; readonly logLevel: string; readonly watchStdin?: boolean; readonly workers: number };
 
+const workersMax = 64;
 const logLevels = ['debug', 'info', 'warn', 'error', 'silent'];
 
 export function relayCommand(context: RelayContext): Command {
@@ -25,11 +27,12 @@ export function relayCommand(context: RelayContext): Command {
     .requiredOption('--config <file>', 'relay.yaml')
     .option('--log-level <level>', logLevels.join(', '), parseLevel, 'info')
     .option('--watch-stdin', 'stop when standard input ends, as when the parent process dies')
+    .option('--workers <n>', `processes that serve tunnels, 1 to ${workersMax}; more than one pays on more than two cores`, parseWorkers, 1)
     .action((flags: Flags) => runRelay(context, flags));
   relay.addCommand(
     new Command('check')
       .summary('validate relay.yaml and the policy, and stop')
-      .action((_: unknown, command: Command) => runCheck(context, command.optsWithGlobals<Flags>().config)),
+      .action((_: unknown, command: Command) => runCheck(context, command.optsWithGlobals<Flags>())),
   );
   relay.addCommand(
     new Command('rotate-key')
@@ -48,8 +51,8 @@ export async function runRelay(context: RelayContext, flags: Flags): Promise<voi
   const config = await loadRelayConfig(flags.config);
   const [{ startRelay }, { createRelayLog }] = await Promise.all([import('./relay.ts'), import('./relay-log.ts')]);
   const log = createRelayLog(flags.logLevel);
-  for (const warning of config.warnings) log.warn(warning);
-  const relay = await startRelay(config, log);
+  for (const warning of [...config.warnings, ...workerWarnings(flags.workers)]) log.warn(warning);
+  const relay = await startRelay(config, log, undefined, flags.workers);
   const signal = context.stopSignal(() => void relay.reloadPolicy());
   // Also when whoever started it has gone before it could be told: nobody would stop it later.
   try {
@@ -74,9 +77,10 @@ function stopped(signal: AbortSignal, watchStdin: boolean): Promise<string> {
 }
 
 /** Everything that can be known without connecting anywhere. */
-export async function runCheck(context: RelayContext, file: string): Promise<void> {
+export async function runCheck(context: RelayContext, { config: file, workers }: Pick<Flags, 'config' | 'workers'>): Promise<void> {
   const { loadRelayConfig } = await import('./config.ts');
-  const { targets, warnings, policy, issuer } = await loadRelayConfig(file);
+  const { targets, policy, issuer, ...config } = await loadRelayConfig(file);
+  const warnings = [...config.warnings, ...workerWarnings(workers)];
   const summary = { ok: true, issuer: issuer.url, targets: [...targets.keys()], policy: policy.digest, warnings };
   if (context.io.json) return context.io.writeJson(summary);
   for (const warning of warnings) context.io.warn(warning);
@@ -100,6 +104,19 @@ export async function runRotateKey(context: RelayContext, file: string): Promise
   } finally {
     await state.close();
   }
+}
+
+/** Beside the workers there is the process that records, and the database wants its share. */
+function workerWarnings(workers: number): string[] {
+  const cores = availableParallelism();
+  if (workers === 1 || cores > 2) return [];
+  return [`--workers ${workers} on ${cores} ${cores === 1 ? 'core' : 'cores'}: one process is the faster there`];
+}
+
+function parseWorkers(text: string): number {
+  const workers = Number(text);
+  if (Number.isInteger(workers) && workers >= 1 && workers <= workersMax) return workers;
+  throw new InvalidArgumentError(`Write a whole number from 1 to ${workersMax}.`);
 }
 
 function parseLevel(text: string): string {

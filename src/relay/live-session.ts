@@ -72,6 +72,11 @@ export class LiveSession {
     this.log = services.log;
   }
 
+  /** As it is stored. */
+  get session(): Session {
+    return this.#session;
+  }
+
   get id(): string {
     return this.#session.id;
   }

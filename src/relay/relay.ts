@@ -19,12 +19,12 @@ import { MaskPlans } from './mask-plans.ts';
 import { Notifications } from './notifications.ts';
 import { StatementParser } from './parsing.ts';
 import { eraseStateOf } from './erase-state.ts';
+import { openFront } from './front.ts';
 import { openRecord } from './open-record.ts';
 import { PolicySource } from './policy-source.ts';
 import type { RelayLog } from './relay-log.ts';
 import { startRetention } from './retention.ts';
 import { createRoutes } from './routes.ts';
-import { startServer } from './server.ts';
 
 export type Relay = {
   readonly url: string;
@@ -35,8 +35,11 @@ export type Relay = {
   stop(): Promise<void>;
 };
 
-/** `parserWorker`: the built parser-worker.ts, where this does not run from the build that it stands in. */
-export async function startRelay(config: RelayConfig, log: RelayLog, parserWorker?: URL): Promise<Relay> {
+/**
+ * `parserWorker`: the built parser-worker.ts, where this does not run from the build that it stands in. `workers`: how
+ * many processes serve the tunnels; 1: this one.
+ */
+export async function startRelay(config: RelayConfig, log: RelayLog, parserWorker?: URL, workers = 1): Promise<Relay> {
   const closers: (() => Promise<void>)[] = [];
   const close = async () => {
     for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
@@ -87,7 +90,7 @@ export async function startRelay(config: RelayConfig, log: RelayLog, parserWorke
     policies.onChange(() => desks.watch.hurry());
     const shared = { ...desks, services, config, log, isStopping: () => isStopping };
     const app = createRoutes({ ...shared, database, verifier, policies, recorder, witnesses: record.witnesses, version });
-    const server = await startServer({ ...shared, app });
+    const server = await openFront({ ...shared, app, workers, policies, recorder, catalogs, desk: desks.requests, maskKey: services.maskKey });
     // The server lets nobody in any more, but its sockets live until the sessions have said why they end.
     closers.splice(-1, 0, () => server.close());
     const scheme = config.tls ? 'https' : 'http';

@@ -3,20 +3,17 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { getRequestListener } from '@hono/node-server';
-import type { Hono } from 'hono';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
 import { socketOptions, Tunnel } from '../tunnel/tunnel.ts';
-import { agentOf } from './agents.ts';
-import type { Callers } from './callers.ts';
 import type { RelayConfig } from './config.ts';
 import { Connection } from './connection.ts';
 import { errorBody } from './exchange.ts';
+import { addressHeader, forwardUpgrade } from './forward.ts';
 import type { LiveSession } from './live-session.ts';
 import type { RelayLog } from './relay-log.ts';
-import type { Sessions } from './sessions.ts';
+import type { Asking, Elsewhere } from './worker-calls.ts';
 
 /** Room for a token of the longest kind that is accepted, and the rest. */
 const headerBytesMax = 32 * 1024;
@@ -30,39 +27,51 @@ export const socketsMax = 5000;
 export type RelayServer = { readonly port: number; close(): Promise<void> };
 
 export type ServerOptions = {
-  readonly config: RelayConfig;
-  readonly app: Hono;
-  readonly sessions: Sessions;
-  readonly callers: Callers;
+  /** A Unix socket is for other processes of the relay only, which say who their clients are. */
+  readonly listen: RelayConfig['listen'] | { readonly path: string };
+  readonly tls?: RelayConfig['tls'];
+  /** Answers all requests but those for a tunnel. */
+  readonly answer: (request: IncomingMessage, response: ServerResponse) => void;
+  /** Who may open a tunnel: a caller with a token, on a session of their own. */
+  readonly openTunnel: (asking: Asking, session: string) => Promise<LiveSession | Elsewhere>;
+  /** Of this process, where it is one of several behind one port. */
+  readonly socketsMax?: number;
   readonly log: RelayLog;
   readonly isStopping: () => boolean;
 };
 
 export async function startServer(options: ServerOptions): Promise<RelayServer> {
-  const { host, port } = options.config.listen;
+  const { listen, log } = options;
+  const isInternal = 'path' in listen;
   const server = createServer(options);
   const tunnels = new WebSocketServer({ ...socketOptions, noServer: true, clientTracking: false });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy());
-    openTunnel(options, request).then(
-      (session) => tunnels.handleUpgrade(request, socket, head, (webSocket) => serve(session, webSocket, request, options.log)),
-      (error: unknown) => refuseUpgrade(socket, error, options.log),
-    );
+    const address = clientAddress(request, isInternal);
+    const refuse = (error: unknown) => refuseUpgrade(socket, error, log);
+    openTunnel(options, request).then((found) => {
+      if ('at' in found) forwardUpgrade(request, socket, head, { ...found, address, onError: () => refuse(workerGone()) });
+      else tunnels.handleUpgrade(request, socket, head, (webSocket) => serve(found, webSocket, address, log));
+    }, refuse);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const reason = error.code === 'EADDRINUSE' ? 'it is in use' : error.message;
-      reject(new GateError('config-invalid', `cannot listen on ${host}:${port}: ${reason}`, { cause: error }));
+      const where = 'path' in listen ? listen.path : `${listen.host}:${listen.port}`;
+      reject(new GateError('config-invalid', `cannot listen on ${where}: ${reason}`, { cause: error }));
     });
-    server.listen(port, host, resolve);
+    // Exclusive: what comes by a Unix socket is for this process and no other.
+    server.listen({ ...listen, exclusive: isInternal }, resolve);
   });
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
+    // Not by maxConnections, which would hand the socket from one full worker to the next for ever.
+    if (sockets.size >= (options.socketsMax ?? socketsMax)) return socket.destroy();
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
   return {
-    port: (server.address() as AddressInfo).port,
+    port: isInternal ? 0 : (server.address() as AddressInfo).port,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -73,19 +82,15 @@ export async function startServer(options: ServerOptions): Promise<RelayServer> 
   };
 }
 
-function createServer({ config, app }: ServerOptions): Server {
-  const listener = getRequestListener(app.fetch);
-  const handle = (request: IncomingMessage, response: ServerResponse) => void listener(request, response);
+function createServer({ tls, answer, socketsMax: ownMax }: ServerOptions): Server {
   const limits = { maxHeaderSize: headerBytesMax, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs };
-  const server = config.tls
-    ? createHttpsServer({ ...limits, ...config.tls, minVersion: 'TLSv1.2' }, handle)
-    : createHttpServer(limits, handle);
-  server.maxConnections = socketsMax;
+  const server = tls ? createHttpsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' }, answer) : createHttpServer(limits, answer);
+  if (ownMax === undefined) server.maxConnections = socketsMax;
   return server;
 }
 
-/** Who may open a tunnel: a caller with a token, on a session of their own, and never a browser. */
-async function openTunnel(options: ServerOptions, request: IncomingMessage): Promise<LiveSession> {
+/** Never for a browser. */
+async function openTunnel(options: ServerOptions, request: IncomingMessage): Promise<LiveSession | Elsewhere> {
   if (options.isStopping()) throw new GateError('relay-stopping', 'the relay is stopping');
   // Every browser sends Origin with a WebSocket; a web page must not reach a tunnel (cross-site WebSocket hijacking).
   if (request.headers.origin !== undefined || request.headers.cookie !== undefined) {
@@ -93,8 +98,16 @@ async function openTunnel(options: ServerOptions, request: IncomingMessage): Pro
   }
   const id = /^\/v1\/sessions\/([\w-]{1,100})\/tunnel$/.exec(request.url ?? '')?.[1];
   if (id === undefined) throw new GateError('not-found', `there is no tunnel at ${request.url?.replace(/\?.*/s, '').slice(0, 200)}`);
-  const { principal } = await options.callers.authenticate(request.headers.authorization, agentOf(request.headers[agentHeader]));
-  return options.sessions.forTunnel(principal, id);
+  const { authorization, [agentHeader]: agent } = request.headers;
+  return options.openTunnel({ authorization, agent }, id);
+}
+
+function clientAddress({ socket, headers }: IncomingMessage, isInternal: boolean): string {
+  return isInternal ? String(headers[addressHeader]) : `${socket.remoteAddress}:${socket.remotePort}`;
+}
+
+function workerGone(): GateError {
+  return new GateError('relay-stopping', 'the part of the relay that serves this session has just ended', { hint: 'Connect again in a moment.' });
 }
 
 function refuseUpgrade(socket: Duplex, error: unknown, log: RelayLog): void {
@@ -109,8 +122,7 @@ function refuseUpgrade(socket: Duplex, error: unknown, log: RelayLog): void {
   );
 }
 
-function serve(session: LiveSession, webSocket: WebSocket, request: IncomingMessage, log: RelayLog): void {
-  const address = `${request.socket.remoteAddress}:${request.socket.remotePort}`;
+function serve(session: LiveSession, webSocket: WebSocket, address: string, log: RelayLog): void {
   const connection = new Connection(session, () => tunnel, address);
   const tunnel = new Tunnel(webSocket, {
     onData: (bytes) => connection.onData(bytes),

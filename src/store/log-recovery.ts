@@ -167,7 +167,7 @@ function sealedHash(body: Buffer): string | undefined {
 export const crashReason = 'the relay stopped without warning';
 
 /** What a session's record still owes: an unknown outcome per statement sent without one, a close per connection. */
-export async function findUnfinished(entries: AsyncIterable<AuditEntry>): Promise<Event[]> {
+export async function findUnfinished(entries: AsyncIterable<AuditEntry>, reason = crashReason): Promise<Event[]> {
   const connections = new Set<number>();
   const statements = new Map<number, number>();
   for await (const { event } of entries) {
@@ -181,7 +181,7 @@ export async function findUnfinished(entries: AsyncIterable<AuditEntry>): Promis
     return { kind: 'outcome', connection, statement, state: 'unknown', ...nothing };
   });
   const closes = [...connections].map((connection): Event => {
-    return { kind: 'connection.close', connection, reason: crashReason, bytesIn: 0, bytesOut: 0 };
+    return { kind: 'connection.close', connection, reason, bytesIn: 0, bytesOut: 0 };
   });
   return [...outcomes, ...closes];
 }

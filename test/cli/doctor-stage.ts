@@ -21,13 +21,13 @@ import { CancelKeys } from '../../src/relay/cancel-keys.ts';
 import { Catalogs } from '../../src/relay/catalogs.ts';
 import { loadRelayConfig, type Target } from '../../src/relay/config.ts';
 import { openDesks } from '../../src/relay/desks.ts';
+import { openFront } from '../../src/relay/front.ts';
 import { loadMaskKey } from '../../src/relay/mask-key.ts';
 import { MaskPlans } from '../../src/relay/mask-plans.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
 import { PolicySource } from '../../src/relay/policy-source.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
 import { createRoutes } from '../../src/relay/routes.ts';
-import { startServer } from '../../src/relay/server.ts';
 import { openDatabase } from '../../src/store/database.ts';
 import { openLog } from '../../src/store/log.ts';
 import { openStateDirectory } from '../../src/store/state-directory.ts';
@@ -201,7 +201,8 @@ export async function startStoppingRelay(configFile: string): Promise<Listening>
   const policy = () => policies.current;
   const desks = await openDesks({ config, policy, database, columns: new ColumnSeal(Buffer.alloc(32)), recorder, verifier, notifier, services, relayVersion: '0' });
   const shared = { ...desks, services, config, log, isStopping };
-  const server = await startServer({ ...shared, app: createRoutes({ ...shared, database, verifier, policies, recorder, version: '0' }) });
+  const app = createRoutes({ ...shared, database, verifier, policies, recorder, version: '0' });
+  const server = await openFront({ ...shared, app, workers: 1, policies, recorder, catalogs, desk: desks.requests, maskKey: masks.maskKey });
   return {
     port: server.port,
     [Symbol.asyncDispose]: async () => {
