@@ -70,8 +70,9 @@ function wholeDigits(bytes: Buffer): string | undefined {
   return /^(\d{13,19})(?:\.0*)?$/.exec(bytes.toString('latin1', 0, 64))?.[1];
 }
 
+/** Of 13 or more, as all cards have. */
 function int8Digits(bytes: Buffer): string | undefined {
-  return bytes.length === 8 ? bytes.readBigInt64BE().toString() : undefined;
+  return bytes.length === 8 && bytes.readInt32BE(0) >= Math.floor(10 ** 12 / 2 ** 32) ? bytes.readBigInt64BE().toString() : undefined;
 }
 
 function encodeInt8(value: number): Buffer {
@@ -82,12 +83,12 @@ function encodeInt8(value: number): Buffer {
 
 const positive = 0;
 
-/** Of a positive numeric without a fraction: number of digits, weight of the first, sign, scale, then digits to the base of 10,000. */
+/** Of a positive numeric of 13 digits or more without a fraction: number of digits, weight of the first, sign, scale, then digits to the base of 10,000. */
 function numericDigits(bytes: Buffer): string | undefined {
   if (bytes.length < 8 || bytes.readUInt16BE(4) !== positive) return undefined;
   const count = bytes.readUInt16BE(0);
   const weight = bytes.readInt16BE(2);
-  if (bytes.length !== 8 + 2 * count || weight < 0 || weight > 5 || count > weight + 1) return undefined;
+  if (bytes.length !== 8 + 2 * count || weight < 3 || weight > 5 || count > weight + 1) return undefined;
   let digits = '';
   for (let index = 0; index <= weight; index++) digits += String(index < count ? bytes.readUInt16BE(8 + 2 * index) : 0).padStart(4, '0');
   return digits.replace(/^0+/, '');

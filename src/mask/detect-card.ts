@@ -75,13 +75,14 @@ function standsAlone(text: string, start: number, end: number): boolean {
 
 /** Of plain digits. */
 export function isCardNumber(digits: string): boolean {
-  return issuers.some(({ prefix, lengths }) => lengths.includes(digits.length) && prefix.test(digits)) && hasLuhnDigit(digits);
+  return issuers.some(({ prefix, lengths }) => lengths.includes(digits.length) && prefix.test(digits)) && hasLuhnDigit(Buffer.from(digits, 'latin1'), 0, digits.length);
 }
 
-function hasLuhnDigit(digits: string): boolean {
+/** Of a range of plain digits in ASCII. */
+export function hasLuhnDigit(digits: Uint8Array, start: number, end: number): boolean {
   let sum = 0;
-  for (let at = digits.length - 1, isDoubled = false; at >= 0; at--, isDoubled = !isDoubled) {
-    const digit = digits.charCodeAt(at) - 0x30;
+  for (let at = end - 1, isDoubled = false; at >= start; at--, isDoubled = !isDoubled) {
+    const digit = (digits[at] as number) - 0x30;
     sum += isDoubled ? (digit > 4 ? digit * 2 - 9 : digit * 2) : digit;
   }
   return sum % 10 === 0;

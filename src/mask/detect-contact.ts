@@ -10,9 +10,14 @@ export function findSocialNumbers(text: string): Found {
 
 const localMax = 64;
 const domainMax = 253;
-const isLocal = /[0-9a-z.!#$%'+^_`{|}~-]/i;
-const isDomain = /[0-9a-z.-]/i;
+const letters = 'abcdefghijklmnopqrstuvwxyz';
+const domainSigns = codesOf(`0123456789${letters}${letters.toUpperCase()}.-`);
+const localSigns = codesOf(`0123456789${letters}${letters.toUpperCase()}.-!#$%'+^_\`{|}~`);
 const domainEnd = /\.[a-z]{2,24}$/i;
+
+function codesOf(characters: string): Uint8Array {
+  return Uint8Array.from({ length: 128 }, (_, code) => (characters.includes(String.fromCharCode(code)) ? 1 : 0));
+}
 
 /** From each @ outwards, over no more than an address may have. */
 export function findEmails(text: string): Found {
@@ -20,9 +25,9 @@ export function findEmails(text: string): Found {
   let past = 0;
   for (let at = text.indexOf('@'); at !== -1; at = text.indexOf('@', at + 1)) {
     let start = at;
-    while (start > past && at - start < localMax && isLocal.test(text[start - 1] as string)) start--;
+    while (start > past && at - start < localMax && localSigns[text.charCodeAt(start - 1)] === 1) start--;
     let end = at + 1;
-    while (end < text.length && end - at <= domainMax && isDomain.test(text[end] as string)) end++;
+    while (end < text.length && end - at <= domainMax && domainSigns[text.charCodeAt(end)] === 1) end++;
     while (end > at + 1 && /[.-]/.test(text[end - 1] as string)) end--;
     if (start === at || !domainEnd.test(text.slice(Math.max(at + 2, end - 32), end))) continue;
     found.push([start, end]);

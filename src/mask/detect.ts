@@ -30,7 +30,7 @@ const numbersOnly: ReadonlySet<DetectorKind> = new Set(['card', 'ssn', 'phone'])
 export function detect(text: string, kinds: readonly DetectorKind[]): readonly Span[] {
   const spans = kinds.flatMap((kind) => detectors[kind](text).map(([start, end]): Span => ({ start, end, kind })));
   if (spans.length === 0) return spans;
-  const ids = [...text.matchAll(uuid)].map(({ index }): Span => ({ start: index, end: index + 36, kind: 'card' }));
+  const ids = !spans.some(({ kind }) => numbersOnly.has(kind)) ? [] : [...text.matchAll(uuid)].map(({ index }): Span => ({ start: index, end: index + 36, kind: 'card' }));
   const real = ids.length === 0 ? spans : withoutThose(spans, ids);
   return merged(real.toSorted((a, b) => a.start - b.start || b.end - a.end));
 }

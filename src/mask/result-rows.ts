@@ -1,11 +1,13 @@
 /** Rows on their way to a client: masks of the level `display` by a column's origin, and detectors over everything that is shown. */
 import { GateError } from '../errors/errors.ts';
-import { ByteReader, encodeMessage, int32 } from '../pgwire/bytes.ts';
+import { Candidates, mayHoldCard } from './candidates.ts';
 import { coverValue } from './cover-value.ts';
 import { detect, maskSpans } from './detect.ts';
 import type { ResultColumn } from './guard.ts';
 import type { DetectorKind, Mask } from './plan.ts';
+import { RowCopy } from './row-copy.ts';
 import { shownValue } from './shown-value.ts';
+import { isNumberType } from './type-ids.ts';
 
 export type ResultRowsOptions = {
   readonly kinds: readonly DetectorKind[];
@@ -17,20 +19,40 @@ export type ResultRowsOptions = {
   readonly onFound: (kind: DetectorKind, column: ResultColumn | undefined) => void;
 };
 
-type Shown = { readonly column: ResultColumn; readonly mask: Mask | undefined };
+/** What is done with the fields of a column. */
+type Shown = {
+  readonly column: ResultColumn | undefined;
+  /** Undefined: it is for detectors, or for nobody. */
+  readonly mask: Mask | undefined;
+  readonly isWatched: boolean;
+  /** Numbers are no text there. */
+  readonly isBinaryNumber: boolean;
+};
+
+const nothingKnown: Mask = { kind: 'null' };
+const dataRow = 0x44;
+const headerBytes = 5;
+const cardBytesMin = 13;
 
 export class ResultRows {
   readonly #options: ResultRowsOptions;
+  readonly #hasCards: boolean;
+  readonly #hasOthers: boolean;
+  readonly #unknown: Shown;
   #columns: readonly Shown[] | undefined;
 
   constructor(options: ResultRowsOptions) {
+    const { kinds, maskOf } = options;
     this.#options = options;
+    this.#hasCards = kinds.includes('card');
+    this.#hasOthers = kinds.some((kind) => kind !== 'card');
+    this.#unknown = this.#shown(undefined, maskOf && nothingKnown);
   }
 
   /** The rows that follow are of these columns. */
   describe(columns: readonly ResultColumn[]): void {
     const { maskOf } = this.#options;
-    this.#columns = columns.map((column) => ({ column, mask: maskOf?.(column) }));
+    this.#columns = columns.map((column) => this.#shown(column, maskOf?.(column)));
   }
 
   /** Nothing is known of rows that would follow: with masks they are NULL throughout. */
@@ -38,49 +60,77 @@ export class ResultRows {
     this.#columns = undefined;
   }
 
-  /** A DataRow. Where nothing is replaced it is the very same bytes. Fails with `protocol-violation`. */
-  row(bytes: Buffer): Buffer {
-    const reader = new ByteReader(bytes);
-    const count = reader.uint16();
+  #shown(column: ResultColumn | undefined, mask: Mask | undefined): Shown {
+    const isMasked = mask !== undefined && mask.kind !== 'clear';
+    const isNumber = column !== undefined && isNumberType(column.type);
+    const isWatched = !isMasked && (isNumber ? this.#hasCards : this.#options.kinds.length > 0);
+    return { column, mask: isMasked ? mask : undefined, isWatched, isBinaryNumber: isNumber && column.format !== 0 };
+  }
+
+  /** Whole messages, DataRow or CopyData. Where nothing is replaced they are the very same bytes. Fails with `protocol-violation` or `upstream-protocol`. */
+  pass(bytes: Buffer): Buffer {
+    const candidates = this.#hasOthers ? new Candidates(bytes, this.#options.kinds) : undefined;
+    const copy = new RowCopy(bytes);
+    for (let at = 0; at < bytes.length; ) {
+      const end = at + 1 + bytes.readUInt32BE(at + 1);
+      if (bytes[at] === dataRow) this.#row(bytes, at, end, copy, candidates);
+      else this.#copyData(bytes, at + headerBytes, end, copy, candidates);
+      at = end;
+    }
+    return copy.finish();
+  }
+
+  #row(bytes: Buffer, message: number, end: number, copy: RowCopy, candidates: Candidates | undefined): void {
     const columns = this.#columns;
+    let at = message + headerBytes + 2;
+    if (at > end) throw pastEnd();
+    const count = bytes.readUInt16BE(at - 2);
     if (columns !== undefined && columns.length !== count) {
       throw new GateError('upstream-protocol', `the server sent a row of ${count} fields where it had announced ${columns.length}`);
     }
-    const fields: (Buffer | null)[] = [];
-    let isChanged = false;
     for (let index = 0; index < count; index++) {
-      const length = reader.int32();
-      const field = length === -1 ? null : reader.take(length);
-      const shown = field === null ? null : this.#field(field, columns?.[index]);
-      if (shown !== field) isChanged = true;
-      fields.push(shown);
+      const start = at + 4;
+      if (start > end) throw pastEnd();
+      const length = bytes.readInt32BE(at);
+      if (length < -1) throw new GateError('protocol-violation', `a field claims a length of ${length} bytes`);
+      const past = length === -1 ? start : start + length;
+      if (past > end) throw pastEnd();
+      const shown = columns === undefined ? this.#unknown : (columns[index] as Shown);
+      if (length !== -1) {
+        if (shown.mask !== undefined) copy.replace(message, at, past, this.#masked(shown.mask, shown.column, bytes.subarray(start, past)));
+        else if (shown.isWatched && this.#isCandidate(shown, bytes, start, past, candidates)) this.#cover(shown, bytes, message, at, past, copy);
+      }
+      at = past;
     }
-    reader.end();
-    if (!isChanged) return bytes;
-    return encodeMessage('D', bytes.subarray(5, 7), ...fields.flatMap((field) => (field === null ? [int32(-1)] : [int32(field.length), field])));
+    if (at !== end) throw new GateError('protocol-violation', `a message has ${end - at} bytes after its last field`);
   }
 
-  #field(bytes: Buffer, shown: Shown | undefined): Buffer | null {
-    const { kinds, maskOf, key, onFound } = this.#options;
-    if (maskOf !== undefined && shown === undefined) return null;
-    const mask = shown?.mask;
-    if (mask !== undefined && mask.kind !== 'clear') {
-      const { type, format } = (shown as Shown).column;
-      return shownValue(mask, { type, format, bytes }, key);
-    }
-    if (kinds.length === 0) return bytes;
-    return coverValue(bytes, shown?.column, kinds, (kind) => onFound(kind, shown?.column));
+  #isCandidate(shown: Shown, bytes: Buffer, start: number, end: number, candidates: Candidates | undefined): boolean {
+    if (shown.isBinaryNumber) return true;
+    if (this.#hasCards && end - start >= cardBytesMin && mayHoldCard(bytes, start, end)) return true;
+    return candidates !== undefined && candidates.isIn(start, end);
   }
 
-  /** CopyData, which says nothing of columns: as text, and of the same length, so that a binary copy stays one. */
-  copy(bytes: Buffer): Buffer {
+  #masked(mask: Mask, column: ResultColumn | undefined, bytes: Buffer): Buffer | null {
+    return column === undefined ? null : shownValue(mask, { type: column.type, format: column.format, bytes }, this.#options.key);
+  }
+
+  #cover({ column }: Shown, bytes: Buffer, message: number, at: number, end: number, copy: RowCopy): void {
     const { kinds, onFound } = this.#options;
-    if (kinds.length === 0) return bytes;
-    const text = bytes.toString('latin1', 5);
+    const field = bytes.subarray(at + 4, end);
+    const shown = coverValue(field, column, kinds, (kind) => onFound(kind, column));
+    if (shown !== field) copy.replace(message, at, end, shown);
+  }
+
+  /** Says nothing of columns: as text, and of the same length, so that a binary copy stays one. */
+  #copyData(bytes: Buffer, start: number, end: number, copy: RowCopy, candidates: Candidates | undefined): void {
+    const { kinds, onFound } = this.#options;
+    if (kinds.length === 0 || !this.#isCandidate(this.#unknown, bytes, start, end, candidates)) return;
+    const text = bytes.toString('latin1', start, end);
     const spans = detect(text, kinds);
-    if (spans.length === 0) return bytes;
+    if (spans.length === 0) return;
     for (const { kind } of spans) onFound(kind, undefined);
-    return Buffer.concat([bytes.subarray(0, 5), Buffer.from(maskSpans(text, spans, 'same-length'), 'latin1')]);
+    copy.overwrite(start, Buffer.from(maskSpans(text, spans, 'same-length'), 'latin1'));
   }
 
   /** A text of a message that carries no rows, such as an error's. */
@@ -89,4 +139,8 @@ export class ResultRows {
     for (const { kind } of spans) this.#options.onFound(kind, undefined);
     return spans.length === 0 ? text : maskSpans(text, spans);
   }
+}
+
+function pastEnd(): GateError {
+  return new GateError('protocol-violation', 'a field reaches past the end of its message');
 }

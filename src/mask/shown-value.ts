@@ -12,11 +12,18 @@ export type ResultValue = {
   readonly bytes: Buffer;
 };
 
+const redactedBytes = Buffer.from(redacted);
+const starsBytes = Buffer.from(stars);
+
 /** The same values that mask expressions give in the database, for the types that are common; null for NULL. */
 export function shownValue(mask: Mask, value: ResultValue, key: Buffer): Buffer | null {
   if (mask.kind === 'clear') return value.bytes;
   // Of other types the binary form is another than the text that is made here.
   if (value.format !== 0 && !textTypes.has(value.type)) return null;
+  if (mask.kind === 'null') return null;
+  const isText = textTypes.has(value.type);
+  if (mask.kind === 'redact' && isText) return redactedBytes;
+  if (mask.kind === 'partial' && isText && isAscii(value.bytes)) return partialAscii(value.bytes, mask);
   const shown = shownText(mask, value.type, value.bytes.toString('utf8'), key);
   return shown === undefined ? null : Buffer.from(shown, 'utf8');
 }
@@ -41,6 +48,22 @@ function shownText(mask: Mask, type: number, text: string, key: Buffer): string 
     case 'clear':
       return undefined;
   }
+}
+
+function isAscii(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at++) if ((bytes[at] as number) > 0x7f) return false;
+  return true;
+}
+
+/** `partialText` where characters are bytes. */
+function partialAscii(bytes: Buffer, { last, first }: Extract<Mask, { kind: 'partial' }>): Buffer {
+  const count = last ?? first ?? 0;
+  if (bytes.length <= count) return starsBytes;
+  const shown = Buffer.allocUnsafe(starsBytes.length + count);
+  const [starsAt, at, from] = last === undefined ? [count, 0, 0] : [0, starsBytes.length, bytes.length - count];
+  starsBytes.copy(shown, starsAt);
+  bytes.copy(shown, at, from, from + count);
+  return shown;
 }
 
 function neutral(type: number): string | undefined {

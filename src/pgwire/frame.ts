@@ -11,10 +11,11 @@ const headerLength = 5;
 export type FrameSink = {
   /**
    * Called once per message as soon as its header is complete, before its body is awaited. `bodyLength` is without the
-   * length word. Answers whether the message is wanted whole or as raw bytes as they come; throws to refuse it.
+   * length word. Answers whether the message is wanted whole, as raw bytes as they come, or as raw bytes that are cut only
+   * between messages (a sink has the one or the other kind); throws to refuse it.
    */
-  begin(type: number, bodyLength: number): 'whole' | 'raw';
-  /** Raw bytes of messages begun as `raw`, headers included, in order: a part of one message or several at once. */
+  begin(type: number, bodyLength: number): 'whole' | 'raw' | 'uncut';
+  /** Raw bytes of messages begun as `raw` or `uncut`, headers included, in order: several at once, and of `raw` parts as well. */
   raw(bytes: Buffer): void;
   /** One message begun as `whole`: its type byte and all its bytes, header included. */
   message(type: number, bytes: Buffer): void;
@@ -24,7 +25,7 @@ export type FrameSink = {
 const wholeBytesMin = 1024;
 
 /**
- * Cuts a byte stream into messages. Holds at most one message begun as `whole`, in a buffer at most twice as large as
+ * Cuts a byte stream into messages. Holds at most one message begun as `whole` or `uncut`, in a buffer at most twice as large as
  * what has arrived of it, in however small pieces it comes.
  */
 export class FrameScanner {
@@ -37,6 +38,7 @@ export class FrameScanner {
   #whole: Buffer | undefined;
   #wholeFill = 0;
   #wholeLength = 0;
+  #isUncut = false;
   /** Where the run of raw bytes in the current chunk begins; -1 when there is none. */
   #runStart = -1;
 
@@ -65,18 +67,20 @@ export class FrameScanner {
   #takeMessage(chunk: Buffer, at: number): number {
     const type = chunk[at] as number;
     const length = chunk.readUInt32BE(at + 1);
-    if (this.#begin(type, length) === 'raw') {
+    const wanted = this.#begin(type, length);
+    const end = at + 1 + length;
+    if (wanted === 'raw' || (wanted === 'uncut' && end <= chunk.length)) {
       if (this.#runStart === -1) this.#runStart = at;
+      if (wanted === 'uncut') return end;
       this.#missing = length - 4;
       return at + headerLength;
     }
     this.#endRun(chunk, at);
-    const end = at + 1 + length;
     if (end <= chunk.length) {
       this.#sink.message(type, chunk.subarray(at, end));
       return end;
     }
-    this.#startWhole(1 + length);
+    this.#startWhole(1 + length, wanted);
     this.#keep(chunk.subarray(at));
     this.#missing = end - chunk.length;
     return chunk.length;
@@ -93,10 +97,11 @@ export class FrameScanner {
     const length = this.#header.readUInt32BE(1);
     const header = Buffer.from(this.#header);
     this.#missing = length - 4;
-    if (this.#begin(type, length) === 'raw') this.#sink.raw(header);
+    const wanted = this.#begin(type, length);
+    if (wanted === 'raw' || (wanted === 'uncut' && this.#missing === 0)) this.#sink.raw(header);
     else if (this.#missing === 0) this.#sink.message(type, header);
     else {
-      this.#startWhole(1 + length);
+      this.#startWhole(1 + length, wanted);
       this.#keep(header);
     }
     return end;
@@ -114,12 +119,14 @@ export class FrameScanner {
       // The room is never larger than the message, so it is full now.
       const bytes = this.#whole;
       this.#whole = undefined;
-      this.#sink.message(bytes[0] as number, bytes);
+      if (this.#isUncut) this.#sink.raw(bytes);
+      else this.#sink.message(bytes[0] as number, bytes);
     }
     return end;
   }
 
-  #startWhole(length: number): void {
+  #startWhole(length: number, wanted: 'whole' | 'uncut'): void {
+    this.#isUncut = wanted === 'uncut';
     this.#whole = Buffer.allocUnsafeSlow(Math.min(length, wholeBytesMin));
     this.#wholeFill = 0;
     this.#wholeLength = length;
@@ -137,7 +144,7 @@ export class FrameScanner {
     this.#wholeFill = fill;
   }
 
-  #begin(type: number, length: number): 'whole' | 'raw' {
+  #begin(type: number, length: number): ReturnType<FrameSink['begin']> {
     if (length < 4) {
       throw new GateError('protocol-violation', `message ${describeType(type)} claims a length of ${length} bytes`);
     }

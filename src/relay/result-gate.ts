@@ -26,7 +26,7 @@ export class ResultGate {
   readonly #options: ResultGateOptions;
   readonly #rows: ResultRows;
   readonly #found = new Map<string, Found>();
-  /** Rows and copy data must be given to `row` and `copy`. */
+  /** Rows and copy data must be given to `rows`. */
   readonly hasRowWork: boolean;
 
   constructor(options: ResultGateOptions) {
@@ -62,12 +62,9 @@ export class ResultGate {
     this.#rows.forget();
   }
 
-  row(bytes: Buffer): Buffer {
-    return this.#rows.row(bytes);
-  }
-
-  copy(bytes: Buffer): Buffer {
-    return this.#rows.copy(bytes);
+  /** Whole messages of rows or copy data. */
+  rows(bytes: Buffer): Buffer {
+    return this.#rows.pass(bytes);
   }
 
   /** An ErrorResponse or NoticeResponse as it is shown; `sent` is the rewritten text that it speaks of. */

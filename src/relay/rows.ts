@@ -46,7 +46,7 @@ export class Rows {
     this.#options = options;
     this.#scanner = new FrameScanner({
       begin: (type, bodyLength) => this.#begin(type, bodyLength),
-      raw: (bytes) => this.#passRow(bytes),
+      raw: (bytes) => this.#passRows(bytes),
       message: (type, bytes) => this.#message(type, bytes),
     });
   }
@@ -108,13 +108,17 @@ export class Rows {
     } else this.#out.push(bytes);
   }
 
-  /** Rows and copy data, whole or in part. */
-  #passRow(bytes: Buffer): void {
-    if (!this.#isMuted) this.#run()?.capture.add(bytes);
-    this.#pass(bytes);
+  /** Rows and copy data: whole where something is done to them, else cut anywhere. */
+  #passRows(bytes: Buffer): void {
+    if (this.#isMuted) return;
+    const { gate } = this.#options;
+    const shown = gate?.hasRowWork === true ? gate.rows(bytes) : bytes;
+    this.#run()?.capture.add(shown);
+    this.#pass(shown);
   }
 
-  #begin(type: number, bodyLength: number): 'whole' | 'raw' {
+  #begin(type: number, bodyLength: number): 'whole' | 'raw' | 'uncut' {
+    let wanted: 'whole' | 'raw' | 'uncut' = 'whole';
     if (type === dataRow || type === copyData) {
       const run = this.#run();
       if (run === undefined) throw unexpected(type);
@@ -122,13 +126,13 @@ export class Rows {
       // The row past the limit, and it alone, is held back.
       if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
-      if (!this.#holdsLast() && this.#options.gate?.hasRowWork !== true) return 'raw';
-    }
-    this.#holdsLast();
+      if (!this.#holdsLast()) wanted = this.#options.gate?.hasRowWork === true ? 'uncut' : 'raw';
+      if (wanted === 'raw') return wanted;
+    } else this.#holdsLast();
     if (bodyLength > backendBodyBytesMax) {
       throw new GateError('upstream-protocol', `the server sent a message ${describeType(type)} of ${bodyLength} bytes`);
     }
-    return 'whole';
+    return wanted;
   }
 
   /** A message begins that the client is not to see any more: what came before it is whole. */
@@ -177,10 +181,9 @@ export class Rows {
         return this.#passStatus(bytes);
       case 'D':
       case 'd':
-        // Others are taken whole only behind the last message of the relay's own.
+        // Taken whole only behind the last message of the relay's own.
         if (this.#isMuted) return;
-        if (gate?.hasRowWork !== true) throw unexpected(type);
-        return this.#passRow(type === dataRow ? gate.row(bytes) : gate.copy(bytes));
+        throw unexpected(type);
       case 'N':
         return this.#pass(this.#report(bytes));
       case 'A':
