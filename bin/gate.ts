@@ -1,44 +1,17 @@
 #!/usr/bin/env node
-/** The program: picks the rooms, and is the only one to end the process. */
+/** What starts first: it answers `--version` and `--help` by itself, and loads the program for the rest. */
+import { fstatSync, writeSync } from 'node:fs';
 import { version } from '../package.json';
 
-if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
-  process.stdout.write(`${version}\n`);
+const [flag, ...others] = process.argv.slice(2);
+const isAlone = others.length === 0;
+
+if (isAlone && (flag === '--version' || flag === '-V')) {
+  // Not through process.stdout, which takes longer to open than all the rest.
+  writeSync(1, `${version}\n`);
+} else if (isAlone && (flag === '--help' || flag === '-h') && !fstatSync(1).isCharacterDevice()) {
+  // A terminal may want the lines broken; the program does that. Whether it is one, node:tty would take longer to say.
+  void import('./help-text.ts').then(({ helpText }) => writeSync(1, helpText));
 } else {
-  void run();
-}
-
-async function run(): Promise<void> {
-  const [{ main }, { relayCommand }, { witnessCommand }, { devCommand }] = await Promise.all([
-    import('../src/cli/main.ts'),
-    import('../src/relay/command.ts'),
-    import('../src/witness/command.ts'),
-    import('../src/dev/command.ts'),
-  ]);
-  // A reader that went away (gate … | head) is met where the write fails; here it must only not be a crash.
-  process.stdout.on('error', () => undefined);
-  process.exitCode = await main({
-    argv: process.argv.slice(2),
-    streams: process,
-    extraCommands: [relayCommand, witnessCommand, devCommand],
-    stopSignal,
-  });
-}
-
-let stopping: AbortSignal | undefined;
-
-/** One for the whole run. A closed terminal (SIGHUP) is a request to end like SIGTERM, unless `onHangup` takes it. */
-function stopSignal(onHangup?: () => void): AbortSignal {
-  if (stopping !== undefined) return stopping;
-  const controller = new AbortController();
-  const codes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (signal === 'SIGHUP' && onHangup !== undefined) return onHangup();
-      // The second time the user means it.
-      if (controller.signal.aborted) process.exit(codes[signal]);
-      controller.abort(signal);
-    });
-  }
-  return (stopping = controller.signal);
+  void import('./program.ts').then(({ run }) => run());
 }

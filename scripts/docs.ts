@@ -1,15 +1,13 @@
-/** Writes docs/errors.md, docs/cli.md and docs/policy.schema.json from the code, so that they cannot be wrong; `--check` only compares. */
+/** Writes docs/errors.md, docs/cli.md, docs/policy.schema.json and the text of `gate --help` from the code, so that they cannot be wrong; `--check` only compares. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { extraCommands } from '../bin/program.ts';
 import { createContext } from '../src/cli/context.ts';
 import { createIo } from '../src/cli/io.ts';
 import { createProgram } from '../src/cli/main.ts';
-import { devCommand } from '../src/dev/command.ts';
 import { ERRORS } from '../src/errors/errors.ts';
 import { policyJsonSchema } from '../src/policy/json-schema.ts';
-import { relayCommand } from '../src/relay/command.ts';
-import { witnessCommand } from '../src/witness/command.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -42,13 +40,25 @@ function commandPages(command: Command, path: string): string[] {
   return [title, '', '```', help, '```', '', ...children];
 }
 
+const context = createContext(createIo(process, { json: false }), { json: false }, () => new AbortController().signal);
+const program = await createProgram(context, extraCommands);
+
 function cliPage(): string {
-  const context = createContext(createIo(process, { json: false }), { json: false }, () => new AbortController().signal);
-  const program = createProgram(context, [relayCommand, witnessCommand, devCommand]);
   return ['# Command line', '', 'Made from `--help` by `npm run docs`.', '', ...commandPages(program, 'gate')].join('\n');
 }
 
-const pages = { 'docs/errors.md': errorsPage(), 'docs/cli.md': cliPage(), 'docs/policy.schema.json': `${JSON.stringify(policyJsonSchema(), null, 2)}\n` };
+/** Apart from the program, so that showing it is not to load the program. */
+function helpFile(): string {
+  const duty = '/** What `gate --help` says where no terminal sets a width. Made by `npm run docs`. */';
+  return `${duty}\nexport const helpText = \`${program.helpInformation().replaceAll(/[\\`$]/g, String.raw`\$&`)}\`;\n`;
+}
+
+const pages = {
+  'docs/errors.md': errorsPage(),
+  'docs/cli.md': cliPage(),
+  'docs/policy.schema.json': `${JSON.stringify(policyJsonSchema(), null, 2)}\n`,
+  'bin/help-text.ts': helpFile(),
+};
 let isCurrent = true;
 for (const [file, text] of Object.entries(pages)) {
   const path = join(root, file);

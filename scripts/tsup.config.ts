@@ -8,9 +8,9 @@ export default defineConfig({
   target: 'node20',
   platform: 'node',
   splitting: true,
-  shims: true,
   clean: true,
   minifySyntax: true,
+  minifyWhitespace: true,
   silent: true,
   // Bundled, so that starting does not mean opening a hundred small files.
   noExternal: ['commander', 'chalk', 'zod'],

@@ -1,5 +1,4 @@
 /** What a command may reach, as lazy functions, so that `--help` opens nothing. */
-import type { Command } from 'commander';
 import type { ClientConfig } from '../client/config.ts';
 import type { RelayClient } from '../client/relay-client.ts';
 import type { Io } from './io.ts';
@@ -15,9 +14,6 @@ export type Context = {
   /** Aborted with reason 'SIGINT', 'SIGTERM' or 'SIGHUP'; `onHangup` takes the last. Calling it replaces the death by signal. */
   stopSignal(onHangup?: () => void): AbortSignal;
 };
-
-/** Commands of rooms that the CLI may not import; `bin/` hands them in. */
-export type ExtraCommands = readonly ((context: Context) => Command)[];
 
 export function createContext(io: Io, flags: GlobalFlags, stopSignal: Context['stopSignal']): Context {
   let config: Promise<ClientConfig> | undefined;

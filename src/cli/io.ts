@@ -36,13 +36,15 @@ export type Io = {
 export type IoStreams = { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream; stderr: NodeJS.WriteStream };
 
 export function createIo(streams: IoStreams, options: { json: boolean; isActions?: boolean } & Partial<TerminalWishes>): Io {
-  const { stdin, stdout, stderr } = streams;
+  const { stdout, stderr } = streams;
   const { isActions = false } = options;
-  const isInteractive = !options.json && options.isCi !== true && stdin.isTTY && stderr.isTTY;
   const toError = (text: string) => void stderr.write(isActions ? (options.json ? disarmJson(text) : disarm(text)) : text);
   return {
     json: options.json,
-    isInteractive,
+    // Asked for when it is needed: Node opens its standard input at the first touch, which most commands never need.
+    get isInteractive() {
+      return !options.json && options.isCi !== true && streams.stdin.isTTY && stderr.isTTY;
+    },
     isActions,
     outputColumns: stdout.isTTY ? stdout.columns : undefined,
     write: (text) =>
@@ -67,7 +69,7 @@ export function createIo(streams: IoStreams, options: { json: boolean; isActions
     writeError: toError,
     async ask(question) {
       const { createInterface } = await import('node:readline/promises');
-      const terminal = createInterface({ input: stdin, output: stderr });
+      const terminal = createInterface({ input: streams.stdin, output: stderr });
       try {
         return (await terminal.question(question)).trim();
       } catch (error) {
@@ -80,7 +82,7 @@ export function createIo(streams: IoStreams, options: { json: boolean; isActions
     },
     async withSpinner(text, work) {
       // ora never returns on a terminal that reports no width.
-      if (!isInteractive || !(stderr.columns > 0)) return work(() => undefined);
+      if (!this.isInteractive || !(stderr.columns > 0)) return work(() => undefined);
       const { default: ora } = await import('ora');
       // Without discardStdin: it changes the mode of the terminal, and a job in the background is stopped for that.
       const spinner = ora({ text, stream: stderr, discardStdin: false }).start();

@@ -2,28 +2,9 @@
 import { Command, CommanderError, Option } from 'commander';
 import { version } from '../../package.json';
 import { GateError } from '../errors/errors.ts';
-import { approveCommand } from './commands/approve.ts';
-import { auditCommand } from './commands/audit.ts';
-import { completionCommand } from './commands/completion.ts';
-import { configCommand } from './commands/config.ts';
-import { connectCommand } from './commands/connect.ts';
-import { denyCommand } from './commands/deny.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { evidenceCommand } from './commands/evidence.ts';
-import { execCommand } from './commands/exec.ts';
-import { grantsCommand } from './commands/grants.ts';
-import { inventoryCommand } from './commands/inventory.ts';
-import { loginCommand } from './commands/login.ts';
-import { logoutCommand } from './commands/logout.ts';
-import { mcpCommand } from './commands/mcp.ts';
-import { policyCommand } from './commands/policy.ts';
-import { requestsCommand } from './commands/requests.ts';
-import { sessionsCommand } from './commands/sessions.ts';
-import { statusCommand } from './commands/status.ts';
-import { targetsCommand } from './commands/targets.ts';
-import { whoamiCommand } from './commands/whoami.ts';
+import { commandTable, isNamed, placeholderOf, type CommandEntry } from './command-table.ts';
 import { readActions, readTerminalWishes } from './config.ts';
-import { createContext, type Context, type ExtraCommands, type GlobalFlags } from './context.ts';
+import { createContext, type Context, type GlobalFlags } from './context.ts';
 import { ExitCode, exitOfSignal } from './exit-code.ts';
 import { createIo, type Io, type IoStreams } from './io.ts';
 import { withNameMemory } from './name-memory.ts';
@@ -32,7 +13,8 @@ export type MainOptions = {
   /** Arguments after the program's name. */
   readonly argv: readonly string[];
   readonly streams: IoStreams;
-  readonly extraCommands: ExtraCommands;
+  /** Commands of rooms that the CLI may not import; `bin/` hands them in. */
+  readonly extraCommands: readonly CommandEntry[];
   readonly stopSignal: Context['stopSignal'];
 };
 
@@ -41,7 +23,8 @@ export async function main(options: MainOptions): Promise<number> {
   const flags = readGlobalFlags(options.argv);
   const io = createIo(options.streams, { ...flags, ...readTerminalWishes(), isActions: readActions() !== undefined });
   try {
-    const program = createProgram(withNameMemory(createContext(io, flags, options.stopSignal)), options.extraCommands);
+    const context = withNameMemory(createContext(io, flags, options.stopSignal));
+    const program = await createProgram(context, options.extraCommands, (entry) => isNamed(entry, options.argv));
     program.configureOutput({
       writeOut: (text) => void options.streams.stdout.write(text),
       writeErr: (text) => void (io.json || io.writeError(text)),
@@ -56,7 +39,12 @@ export async function main(options: MainOptions): Promise<number> {
   }
 }
 
-export function createProgram(context: Context, extraCommands: ExtraCommands): Command {
+/** Of the commands that are not wanted, it has what a list of commands shows. */
+export async function createProgram(
+  context: Context,
+  extraCommands: readonly CommandEntry[],
+  isWanted: (entry: CommandEntry) => boolean = () => true,
+): Promise<Command> {
   const program = new Command('gate')
     .description('Just-in-time, recorded access to PostgreSQL.')
     .version(version, '-V, --version')
@@ -66,30 +54,10 @@ export function createProgram(context: Context, extraCommands: ExtraCommands): C
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('Run gate --help for the list of commands.')
     .exitOverride();
-  const commands = [
-    loginCommand,
-    logoutCommand,
-    whoamiCommand,
-    statusCommand,
-    targetsCommand,
-    connectCommand,
-    execCommand,
-    mcpCommand,
-    requestsCommand,
-    approveCommand,
-    denyCommand,
-    grantsCommand,
-    sessionsCommand,
-    auditCommand,
-    inventoryCommand,
-    evidenceCommand,
-    policyCommand,
-    doctorCommand,
-    configCommand,
-    completionCommand,
-    ...extraCommands,
-  ];
-  for (const command of commands) program.addCommand(inherit(command(context), program));
+  const commands = [...commandTable, ...extraCommands].map(async (entry) =>
+    isWanted(entry) ? (await entry.load())(context) : placeholderOf(entry),
+  );
+  for (const command of await Promise.all(commands)) program.addCommand(inherit(command, program));
   return program;
 }
 

@@ -7,6 +7,7 @@ import type { CommitPlace } from './commit-object.ts';
 import { findPlatform, isPlatformWish, platformNames, type Platform } from './platform.ts';
 import { systemCodeOf, writePrivateFile } from './private-file.ts';
 import { readRunFacts, type RunFacts } from './run-facts.ts';
+import type { UserFile } from './settings-file.ts';
 
 export type ClientConfig = {
   /** Where the user's settings and credentials live; absolute, and not made before something is written. */
@@ -237,7 +238,7 @@ async function findProjectRelay(start: string | undefined): Promise<{ relay: str
     const path = join(directory, projectFileName);
     const text = await readIfThere(path);
     if (text === undefined) continue;
-    const { relay } = await parseSettings(text, path, 'project');
+    const { relay } = (await import('./settings-file.ts')).parseSettings(text, path, 'project');
     return relay === undefined ? undefined : { relay, path };
   }
   return undefined;
@@ -251,30 +252,11 @@ function readToken(text: string | undefined): string | undefined {
   throw new GateError('usage', 'GATE_TOKEN holds blanks or characters that no token has');
 }
 
-type UserFile = { readonly relay?: string; readonly keychain?: 'on' | 'off' };
-
 async function loadUserFile(path: string): Promise<UserFile> {
   const text = await readIfThere(path);
   if (text === undefined) return {};
-  const { keychain, ...rest } = await parseSettings(text, path, 'user');
+  const { keychain, ...rest } = (await import('./settings-file.ts')).parseSettings(text, path, 'user');
   return { ...rest, ...(keychain !== undefined && { keychain }) };
-}
-
-/** The YAML and schema libraries are loaded only where there is a file to read. A project file holds `relay` alone. */
-async function parseSettings(text: string, path: string, scope: 'user' | 'project'): Promise<UserFile> {
-  const [z, { parseYaml }] = await Promise.all([import('zod/mini'), import('../yaml/yaml-file.ts')]);
-  const relayOnly = { relay: z.optional(z.string({ error: 'a URL is expected, as in https://gate.example.com' })) };
-  const keychain = z.optional(z.enum(['on', 'off'], { error: '"on" or "off" is expected' }));
-  const error = ({ code }: { code: string | undefined }) =>
-    code === 'invalid_type' ? 'settings are expected, as in relay: https://…' : undefined;
-  const read: { relay?: string | undefined; keychain?: 'on' | 'off' | undefined } =
-    scope === 'user'
-      ? parseYaml(text, path, z.strictObject({ ...relayOnly, keychain }, { error }))
-      : parseYaml(text, path, z.strictObject(relayOnly, { error }));
-  return {
-    ...(read.relay !== undefined && { relay: read.relay }),
-    ...(read.keychain !== undefined && { keychain: read.keychain }),
-  };
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

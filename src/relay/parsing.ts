@@ -1,4 +1,5 @@
 /** Parses SQL for all sessions, in the grammar of their server: short texts at once, long ones in a worker with a deadline. */
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { GateError } from '../errors/errors.ts';
 import { KnownShapes } from '../sql/known-shapes.ts';
@@ -36,7 +37,7 @@ export class StatementParser {
     this.#workerFile = workerFile;
   }
 
-  static async load(workerFile: string | URL = new URL('./parser-worker.cjs', import.meta.url)): Promise<StatementParser> {
+  static async load(workerFile: string | URL = builtWorker()): Promise<StatementParser> {
     const parser = new StatementParser(workerFile);
     await parser.loadGrammar(newestGrammar);
     return parser;
@@ -81,6 +82,11 @@ export class StatementParser {
   async close(): Promise<void> {
     await Promise.all([...this.#longTexts.values()].map((longTexts) => longTexts.close()));
   }
+}
+
+/** The build is CommonJS, where import.meta is nothing; only there does the file lie beside this one. */
+function builtWorker(): string | URL {
+  return typeof __dirname === 'string' ? join(__dirname, 'parser-worker.cjs') : new URL('./parser-worker.cjs', import.meta.url);
 }
 
 function isShort(sql: string): boolean {

@@ -47,7 +47,7 @@ async function run(fixture: RelayFixture, account: string, argv: readonly string
     relay: () => Promise.resolve(relay),
     stopSignal: () => signal,
   };
-  const gate = createProgram(context, []);
+  const gate = await createProgram(context, []);
   gate.configureOutput({ writeOut: () => undefined, writeErr: () => undefined });
   const code = await gate.parseAsync(argv, { from: 'user' }).then(
     () => 0,

@@ -5,16 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { extraCommands } from '../../bin/program.ts';
 import { complete, splitLine } from '../../src/cli/completion.ts';
+import { isNamed } from '../../src/cli/command-table.ts';
 import { completionScripts, shells } from '../../src/cli/completion-scripts.ts';
 import { createContext } from '../../src/cli/context.ts';
 import { createIo } from '../../src/cli/io.ts';
 import { createProgram } from '../../src/cli/main.ts';
 import { createRelayClient } from '../../src/client/relay-client.ts';
 import { loadNameCache, rememberNames, type NameCache } from '../../src/client/name-cache.ts';
-import { devCommand } from '../../src/dev/command.ts';
-import { relayCommand } from '../../src/relay/command.ts';
-import { witnessCommand } from '../../src/witness/command.ts';
 import { configOf, sendJson, startHttp } from '../client/fixtures.ts';
 import { gateProcess } from './doctor-stage.ts';
 
@@ -40,9 +39,9 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
-function offered(line: string, more: { relay?: string; cache?: NameCache } = {}): string[] | 'files' {
+async function offered(line: string, more: { relay?: string; cache?: NameCache } = {}): Promise<string[] | 'files'> {
   const context = createContext(createIo(process, { json: false }), { json: false }, () => new AbortController().signal);
-  const program = createProgram(context, [relayCommand, witnessCommand, devCommand]);
+  const program = await createProgram(context, extraCommands, (entry) => isNamed(entry, ['completion', line]));
   const completion = complete(program, splitLine(`gate ${line}`).slice(1), { cache: more.cache ?? cache, relay: more.relay });
   return completion === 'files' ? 'files' : completion.map(({ value }) => value);
 }
@@ -75,17 +74,17 @@ describe('what may stand at the cursor', () => {
     ['witness --state ', 'files'],
     ['nonsense ', []],
     ['completion bash --an', []],
-  ])('gate %s▮', (line, expected) => {
-    expect(offered(line)).toEqual(expected);
+  ])('gate %s▮', async (line, expected) => {
+    expect(await offered(line)).toEqual(expected);
   });
 
-  test('every command is offered, and none that is not there', () => {
-    expect(offered('')).toEqual(expect.arrayContaining(['login', 'status', 'targets', 'connect', 'exec', 'doctor', 'config', 'completion', 'relay', 'witness', 'dev']));
+  test('every command is offered, and none that is not there', async () => {
+    expect(await offered('')).toEqual(expect.arrayContaining(['login', 'status', 'targets', 'connect', 'exec', 'doctor', 'config', 'completion', 'relay', 'witness', 'dev']));
   });
 
-  test('the relay of GATE_RELAY outdoes the one that answered last', () => {
-    expect(offered('connect ', { relay: 'https://two.example.com' })).toEqual(['staging']);
-    expect(offered('connect ', { cache: { relays: {} } })).toEqual([]);
+  test('the relay of GATE_RELAY outdoes the one that answered last', async () => {
+    expect(await offered('connect ', { relay: 'https://two.example.com' })).toEqual(['staging']);
+    expect(await offered('connect ', { cache: { relays: {} } })).toEqual([]);
   });
 });
 

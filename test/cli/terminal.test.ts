@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { afterEach, expect, test, vi } from 'vitest';
 import { readTerminalWishes } from '../../src/cli/config.ts';
 import { createIo, type IoStreams } from '../../src/cli/io.ts';
+import type { Context } from '../../src/cli/context.ts';
 import { main } from '../../src/cli/main.ts';
 
 afterEach(() => vi.unstubAllEnvs());
@@ -40,11 +41,12 @@ test.each([
 
 test('the program reads its own environment', async () => {
   const asked: boolean[] = [];
+  const probe = ({ io }: Context) => new Command('probe').action(() => void asked.push(io.isInteractive));
   const run = () => main({
     argv: ['probe'],
     streams: streamsOf(true).streams,
     stopSignal: () => new AbortController().signal,
-    extraCommands: [({ io }) => new Command('probe').action(() => void asked.push(io.isInteractive))],
+    extraCommands: [{ name: 'probe', summary: 'probe', load: () => Promise.resolve(probe) }],
   });
   vi.stubEnv('CI', undefined);
   expect(await run()).toBe(0);
