@@ -11,10 +11,10 @@ export function formatAnnotation(level: AnnotationLevel, title: string, message:
 
 /**
  * A command is a line that begins with `::`, white space aside, or has the older `##[` anywhere. Neither is left; for
- * people it reads the same.
+ * people it reads the same. The runner is a .NET program, for which U+0085 is white space, too.
  */
 export function disarm(text: string): string {
-  return text.replaceAll(/(^|[\r\n])([^\S\r\n]*)::/g, String.raw`$1$2\x3a:`).replaceAll('##[', String.raw`#\x23[`);
+  return text.replaceAll(/(^|[\r\n])((?:[^\S\r\n]|\u0085)*)::/g, String.raw`$1$2\x3a:`).replaceAll('##[', String.raw`#\x23[`);
 }
 
 /** The same in a line of JSON, whose values stay what they are. */

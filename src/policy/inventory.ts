@@ -92,7 +92,7 @@ function findingsOf(machines: Workloads, seen: SeenPrincipal, given: readonly Gi
 }
 
 function isUnowned(machines: Workloads, principal: Principal): boolean {
-  return principal.kind === 'workload' && !peopleBehind(machines, principal).some(({ as }) => as === 'owner');
+  return workloadNameOf(principal) !== undefined && !peopleBehind(machines, principal).some(({ as }) => as === 'owner');
 }
 
 function unowned(name: string): Finding {

@@ -43,13 +43,14 @@ export function isSameRun(one: Principal, other: Principal): boolean {
 }
 
 /**
- * Whether the same person is known to stand behind both, or behind neither: what was approved for one run of a workload is
- * for its next run only as long as the same person causes it.
+ * Whether the same person is known to stand behind both, or, where nobody is known, the same account of the platform: what
+ * was approved for one run of a workload is for its next run only as long as the same person causes it.
  */
 export function isForSamePerson(one: Pick<Principal, 'chain'>, other: Pick<Principal, 'chain'>): boolean {
   const [first, second] = [one, other].map(({ chain = [] }) => {
-    const human = chain.find(({ kind, strength }) => kind === 'human' && strength === 'verified');
-    return human?.id ?? human?.value;
+    const verified = (wanted: Link['kind']) => chain.find(({ kind, strength }) => kind === wanted && strength === 'verified');
+    const link = verified('human') ?? verified('actor');
+    return link && JSON.stringify([link.kind, link.id ?? link.value]);
   });
   return first === second;
 }

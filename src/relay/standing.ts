@@ -30,14 +30,14 @@ export class Standing {
     const gone = offboardingOf(machines, principal);
     if (gone !== undefined) return { rule: `offboarded/${gone.who}`, reason: `${gone.who} has left: ${gone.reason}` };
     const name = workloadNameOf(principal);
-    if (principal.kind !== 'workload' || name === undefined || workloadOf(machines, principal) !== undefined) return undefined;
+    if (name === undefined || workloadOf(machines, principal) !== undefined) return undefined;
     return { rule: `workload/${name}`, reason: `the policy no longer has the workload ${name}` };
   }
 
   /** Of a grant that is given already, also by the directory. */
   async ofGrant({ principal, target, role }: Pick<Grant, 'principal' | 'target' | 'role'>): Promise<Fall | undefined> {
     const fall = await this.ofPrincipal(principal);
-    if (fall !== undefined || principal.kind === 'workload') return fall;
+    if (fall !== undefined || workloadNameOf(principal) !== undefined) return fall;
     const asked = this.#options.policy().targets.get(target)?.find(({ name }) => name === role)?.groups ?? [];
     const had = asked.filter((group) => principal.groups.includes(group));
     if (had.length === 0) return undefined;
@@ -64,7 +64,7 @@ export class Standing {
   async check(principal: Principal): Promise<void> {
     const fall = await this.ofPrincipal(principal);
     // Who comes with a fresh token of their own has the issuer's word that they are there; a machine's says nothing of people.
-    if (fall === undefined || (fall.isUnsure && principal.kind !== 'workload')) return;
+    if (fall === undefined || (fall.isUnsure && workloadNameOf(principal) === undefined)) return;
     throw fallen(fall);
   }
 

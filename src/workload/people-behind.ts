@@ -28,9 +28,9 @@ export function peopleBehind(machines: Workloads, principal: Principal): readonl
   return [...self, ...owners];
 }
 
-/** The name of the policy's entry that a principal came by; undefined for people and their agents. */
-export function workloadNameOf({ kind, chain = [] }: Principal): string | undefined {
-  return kind === 'workload' ? chain.find((link) => link.kind === 'workload')?.value : undefined;
+/** The name of the policy's entry that a principal came by, an agent with a workload's login as well; undefined for people and their agents. */
+export function workloadNameOf({ chain = [] }: Principal): string | undefined {
+  return chain.find(({ kind, strength }) => kind === 'workload' && strength === 'verified')?.value;
 }
 
 /** The policy's entry of now. */

@@ -90,6 +90,7 @@ describe('for the runner of GitHub Actions', () => {
   test.each([
     ['::error::x', '\\x3a:error::x'],
     ['a\n  ::stop-commands::t\r::x', 'a\n  \\x3a:stop-commands::t\r\\x3a:x'],
+    ['\u0085::x\n\u0085 ::y', '\u0085\\x3a:x\n\u0085 \\x3a:y'],
     ['a ::x and ###[y]', 'a ::x and ##\\x23[y]'],
   ])('%j is no command', (text, expected) => {
     expect(disarm(text)).toBe(expected);

@@ -1,6 +1,7 @@
 /** What people approve for a run of a workload: who may take it, and what of it stays as it was asked for. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { RelayClient } from '../../src/client/relay-client.ts';
+import { createToolbox } from '../../src/client/mcp/tool-calls.ts';
 import { openSession } from '../../src/client/session.ts';
 import { runSql } from '../../src/client/sql-session.ts';
 import { GateError } from '../../src/errors/errors.ts';
@@ -14,7 +15,7 @@ let machines: Machines;
 let dba: RelayClient;
 beforeAll(async () => {
   machines = await startMachines((issuers, forge) =>
-    machinesPolicy(issuers, forge, '', roles).replace('  olga: {', `  eve: { subject: ${subjectOf('operator')}, accounts: { github-actions: 666 } }\n  olga: {`),
+    machinesPolicy(issuers, forge, '', roles).replace('  olga: {', `  eve: { subject: ${subjectOf('operator')}, accounts: { github-actions: 666 }, emails: [eve@acme.example] }\n  olga: {`),
   );
   dba = await machines.fixture.clientFor('dba');
 });
@@ -22,8 +23,8 @@ afterAll(async () => machines?.[Symbol.asyncDispose]());
 
 let runs = 100;
 /** Each is another run of the same workload. */
-async function runOf(actor: 'ada' | 'eve' | 'nobody'): Promise<RelayClient> {
-  const id = { ada: '1815', eve: '666', nobody: '9' }[actor];
+async function runOf(actor: 'ada' | 'eve' | 'nobody' | 'stranger'): Promise<RelayClient> {
+  const id = { ada: '1815', eve: '666', nobody: '9', stranger: '10' }[actor];
   const { body } = await machines.exchange(await machines.token('github-actions', { actor, actor_id: id, run_id: String(runs++) }));
   return machines.clientOf(body.accessToken);
 }
@@ -44,6 +45,14 @@ test('an approved request is for runs of the same person, also a later one', asy
     expect(await refused((await runOf(other)).createGrant({ ...wish, request }))).toMatchObject({ code: 'denied', rule: 'request/human', message: expect.stringContaining('migrate (for ada)') });
   }
   expect(await (await runOf('ada')).createGrant({ ...wish, request })).toMatchObject({ role: 'deployer' });
+});
+
+test('where the policy knows no person, it is for runs of the same account of the platform', async () => {
+  const wish = { target: 'prod-db', role: 'deployer', reason: 'deploy' };
+  const request = String((await refused((await runOf('nobody')).createGrant(wish))).requestId);
+  await dba.approve(request, {});
+  expect(await refused((await runOf('stranger')).createGrant({ ...wish, request }))).toMatchObject({ code: 'denied', rule: 'request/human' });
+  expect(await (await runOf('nobody')).createGrant({ ...wish, request })).toMatchObject({ role: 'deployer' });
 });
 
 test('a request for reads only gives no more than that, and says so to who decides', async () => {
@@ -70,6 +79,15 @@ test('an approved statement runs once, in the next run of the same person and in
   await execute(await runOf('ada'), wish, sql);
   expect((await machines.fixture.admin.query('select count(*)::int as n from items where id = 77')).rows).toEqual([{ n: 0 }]);
   expect((await refused(execute(await runOf('ada'), wish, sql))).code).toBe('approval-pending');
+});
+
+test('an agent in a run hears of a person who is only claimed that they are', async () => {
+  const commit = `tree ${'a'.repeat(40)}\nauthor Eve <eve@acme.example> 1 +0000\ncommitter Eve <eve@acme.example> 1 +0000\n\nx\n`;
+  const { body } = await machines.exchange(await machines.token('google'), { commit: Buffer.from(commit).toString('base64') });
+  const toolbox = createToolbox({ relay: await machines.clientOf(body.accessToken), agent: 'claude/1', defaults: { isReadOnly: true } });
+  const { structuredContent } = await toolbox.call('list_targets', {}, AbortSignal.timeout(10_000));
+  expect(structuredContent['onBehalfOf']).toBe('eve (only claimed)');
+  await toolbox.close();
 });
 
 async function execute(relay: RelayClient, wish: { target: string; role: string; reason: string; request?: string }, sql: string): Promise<void> {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { EventOf } from '../../src/audit/entry.ts';
 import type { DirectoryConfig } from '../../src/relay/directory-config.ts';
 import { scimToken, startScimServer, type ScimServer } from '../oidc/scim-server.ts';
+import { asAgent } from '../../src/relay/agents.ts';
 import { human, link, openStandingStage, workload, type StandingStage } from './standing-stage.ts';
 
 const policyWith = (more = '', workloads = '') => `
@@ -66,6 +67,26 @@ describe('the policy alone', () => {
     await stage.watch.check();
     expect(await revocations(stage)).toEqual([['g_1', 'gate', 'the policy no longer has the workload old']]);
     await expect(ask(stage, workload('old', ['deployers']))).rejects.toMatchObject({ code: 'denied', rule: 'workload/old' });
+  });
+
+  test('an agent with the login of a workload stands and falls like that workload', async () => {
+    const stage = await openStandingStage(policyWith('', "  old: { issuer: ci, claims: { sub: '3' }, groups: [deployers] }"));
+    await stage.grantTo(asAgent(workload('old', ['deployers']), 'claude'));
+    await stage.grantTo(asAgent(workload('deploy', ['deployers']), 'claude'));
+    await stage.people.see(human('sub-ann', 'engineering'), new Date(1000));
+    await stage.grantTo(asAgent(workload('checked', ['deployers'], ann), 'claude'));
+    await stage.watch.check();
+    expect(await live(stage)).toEqual(['g_1', 'g_2', 'g_3']);
+    stage.setPolicy(eveLeft);
+    await stage.people.see(human('sub-ann', 'sales'), new Date(2000));
+    await stage.watch.check();
+    expect(await revocations(stage)).toEqual([
+      ['g_1', 'gate', 'the policy no longer has the workload old'],
+      ['g_2', 'gate', 'eve has left: left in May'],
+      ['g_3', 'gate', 'ann, who stands behind claude, is not in engineering'],
+    ]);
+    await expect(ask(stage, asAgent(workload('old', ['deployers']), 'claude'))).rejects.toMatchObject({ code: 'denied', rule: 'workload/old' });
+    await expect(ask(stage, asAgent(workload('checked', ['deployers']), 'claude'))).rejects.toMatchObject({ rule: 'human/groups' });
   });
 
   test('who left gets nothing, with that reason, and it is on record', async () => {
@@ -185,6 +206,8 @@ describe('a directory', () => {
       expect(stage.scim?.problem).toBeDefined();
       await expect(ask(stage, workload('deploy', ['deployers']))).rejects.toMatchObject({ code: 'denied', rule: 'directory', message: 'the directory does not say whether eve is still there', hint: expect.stringContaining('/readyz') });
       await expect(ask(stage, workload('checked', ['deployers'], ann))).rejects.toMatchObject({ code: 'denied', rule: 'directory' });
+      // Saying that it is an agent does not make a machine's login a person's.
+      await expect(ask(stage, asAgent(workload('checked', ['deployers'], ann), 'claude'))).rejects.toMatchObject({ code: 'denied', rule: 'directory' });
     }
     expect(await ask(stage, human('sub-new', 'engineering'))).toHaveProperty('grant');
     scim.instead = undefined;

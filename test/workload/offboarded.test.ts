@@ -9,9 +9,9 @@ const { machines } = parsePolicy(
   `
 issuers: { ci: { url: https://ci.example.com, audience: gate } }
 workloads:
-  deploy: { issuer: ci, claims: { repo: '1' }, groups: [deployers], owner: eve }
-  report: { issuer: ci, claims: { repo: '2' }, groups: [reporters], owner: ann }
-  nobody: { issuer: ci, claims: { repo: '3' }, groups: [reporters] }
+  deploy: { issuer: ci, claims: { sub: '1' }, groups: [deployers], owner: eve }
+  report: { issuer: ci, claims: { sub: '2' }, groups: [reporters], owner: ann }
+  nobody: { issuer: ci, claims: { sub: '3' }, groups: [reporters] }
 people:
   ann: { subject: sub-ann }
   eve: { subject: sub-eve }
@@ -44,6 +44,7 @@ describe('offboardingOf', () => {
     ['not one who is only claimed', machine('workload', link('workload', 'report'), link('human', 'Eve', { id: 'sub-eve', strength: 'claimed', source: 'client' })), undefined],
     ['a claim does not hide the one who is verified', machine('workload', link('human', 'Ann', { id: 'sub-ann', strength: 'claimed' }), link('human', 'Eve', { id: 'sub-eve' })), eve],
     ['not who wrote the commit', machine('workload', link('workload', 'report'), link('author', 'Eve', { id: 'sub-eve' })), undefined],
+    ['an agent with the login of a workload, by its owner of now', machine('agent', link('agent', 'claude'), link('workload', 'deploy')), eve],
     ['an agent by its person', machine('agent', link('agent', 'claude'), link('human', 'Eve', { id: 'sub-eve' })), eve],
   ])('%s', (_, principal, expected) => {
     expect(offboardingOf(machines, principal)).toEqual(expected);

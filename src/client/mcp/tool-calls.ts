@@ -83,7 +83,8 @@ class ToolCalls {
     const { relay, agent } = this.#options;
     const [all, { chain = [] }] = await Promise.all([relay.targets(), relay.whoAmI()]);
     const targets = all.map(describeTarget);
-    const person = chain.find(({ kind }) => kind === 'human')?.value;
+    const human = chain.find(({ kind }) => kind === 'human');
+    const person = human && (human.strength === 'verified' ? human.value : `${human.value} (only claimed)`);
     const { isReadOnly } = this.#access;
     const text = targets.length === 0 ? 'No target is open to this login. Tell the person.' : targets.map((one) => JSON.stringify(one)).join('\n');
     return { content: [{ type: 'text', text }], structuredContent: { targets, agent, ...(person !== undefined && { onBehalfOf: person }), readOnly: isReadOnly } };
