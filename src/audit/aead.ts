@@ -5,9 +5,12 @@ export const nonceBytes = 12;
 const tagBytes = 16;
 
 /** A nonce must never come twice under one key. */
-export function encrypt(text: Buffer, context: string, key: Buffer, nonce: Buffer): Buffer {
+export function encrypt(text: Buffer | string, context: string, key: Buffer, nonce: Buffer): Buffer {
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context));
-  return Buffer.concat([nonce, cipher.update(text), cipher.final(), cipher.getAuthTag()]);
+  const body = typeof text === 'string' ? cipher.update(text, 'utf8') : cipher.update(text);
+  // In this mode nothing is left for the end but the tag.
+  cipher.final();
+  return Buffer.concat([nonce, body, cipher.getAuthTag()]);
 }
 
 /** Throws for bytes that were not encrypted with this key in this context. */

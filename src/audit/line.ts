@@ -27,6 +27,12 @@ const SealedLine = z.object({ v: z.literal(1), kind: z.literal('sealed'), sessio
 
 /** Frames one JSON text, which holds no line feed. Throws `too-large` past `lineBytesMax`. */
 export function frameLine(json: string): FramedLine {
+  const bytes = frameBytes(json);
+  const body = bytes.subarray(prefixBytes, bytes.length - 1);
+  return { bytes, json: body, hash: hash('sha256', body, 'hex') };
+}
+
+function frameBytes(json: string): Buffer {
   const length = Buffer.byteLength(json);
   const lineBytes = prefixBytes + length + 1;
   if (lineBytes > lineBytesMax) {
@@ -38,7 +44,7 @@ export function frameLine(json: string): FramedLine {
   bytes[lineBytes - 1] = 0x0a;
   const body = bytes.subarray(prefixBytes, lineBytes - 1);
   bytes.write(`${crc32(body).toString(16).padStart(8, '0')} `, 0, 'latin1');
-  return { bytes, json: body, hash: hash('sha256', body, 'hex') };
+  return bytes;
 }
 
 /** The JSON bytes of a line that comes without its line feed. Throws `record-damaged` when the checksum is wrong. */
@@ -69,8 +75,8 @@ export function frameEntry(json: string): FramedLine {
 }
 
 /** The line of what an entry has sealed; it stands right before that of the entry. */
-export function frameSealed(session: string, bytes: Buffer): FramedLine {
-  return frameLine(JSON.stringify({ v: 1, kind: 'sealed', session, data: bytes.toString('base64') }));
+export function frameSealed(session: string, bytes: Buffer): Buffer {
+  return frameBytes(`{"v":1,"kind":"sealed","session":${JSON.stringify(session)},"data":"${bytes.toString('base64')}"}`);
 }
 
 export type Body = LogLine | { readonly sealed: Buffer; readonly session: string };

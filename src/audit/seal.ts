@@ -26,11 +26,12 @@ const sealedFields: { readonly [kind: string]: readonly string[] } = {
 const cutFields = ['tags', 'masked', 'tables', 'columns'];
 
 export function splitEvent(event: Event): SplitEvent {
+  const values: Readonly<Record<string, unknown>> = event;
   const fields: Record<string, unknown> = {};
-  const open: Record<string, unknown> = { ...event };
-  for (const name of sealedFields[event.kind] ?? []) move(name, open, fields);
+  for (const name of sealedFields[event.kind] ?? []) if (values[name] !== undefined) fields[name] = values[name];
   // A refusal may quote the text that it refuses.
-  if (event.kind === 'statement' && event.effect === 'deny') move('reason', open, fields);
+  if (event.kind === 'statement' && event.effect === 'deny') fields['reason'] = event.reason;
+  const open = without(values, fields);
   for (const name of cutFields) {
     const list = open[name];
     if (!Array.isArray(list) || list.length <= namesMax) continue;
@@ -41,10 +42,13 @@ export function splitEvent(event: Event): SplitEvent {
   return { open, closed: { key: event.kind === 'result' ? 'results' : 'content', fields } };
 }
 
-function move(name: string, from: Record<string, unknown>, to: Record<string, unknown>): void {
-  if (from[name] === undefined) return;
-  to[name] = from[name];
-  delete from[name];
+/** In the same order. */
+function without(values: Readonly<Record<string, unknown>>, left: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const out = Object.keys(left);
+  if (out.length === 0) return { ...values };
+  const rest: Record<string, unknown> = {};
+  for (const name of Object.keys(values)) if (!out.includes(name)) rest[name] = values[name];
+  return rest;
 }
 
 /** The digest of rows as it stands in the record. `key` is the session's data key of results. */
@@ -77,7 +81,7 @@ function contextOf({ session, seq, key }: SealedPlace): string {
 
 /** nonce (12 bytes), ciphertext of the JSON of `fields`, tag (16 bytes). A nonce must never come twice under one key. */
 export function seal(fields: Readonly<Record<string, unknown>>, place: SealedPlace, key: Buffer, nonce: Buffer): Buffer {
-  return encrypt(Buffer.from(JSON.stringify(fields)), contextOf(place), key, nonce);
+  return encrypt(JSON.stringify(fields), contextOf(place), key, nonce);
 }
 
 /** Throws `record-damaged` for bytes that were not sealed with this key for this place. */

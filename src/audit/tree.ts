@@ -1,16 +1,16 @@
 /** The Merkle tree over all entries of a relay: hashes, roots and proofs of RFC 6962 section 2.1 (RFC 9162 section 2.1). Pure. */
-import { createHash } from 'node:crypto';
+import { createHash, hash as hashAtOnce } from 'node:crypto';
 
 /** SHA-256, 32 bytes. */
 export type Hash = Buffer;
 
 /** Of an entry's bytes. */
 export function leafHash(entry: Buffer): Hash {
-  return createHash('sha256').update(leafPrefix).update(entry).digest();
+  return hashAtOnce('sha256', Buffer.concat([leafPrefix, entry]), 'buffer');
 }
 
 export function nodeHash(left: Hash, right: Hash): Hash {
-  return createHash('sha256').update(nodePrefix).update(left).update(right).digest();
+  return hashAtOnce('sha256', Buffer.concat([nodePrefix, left, right]), 'buffer');
 }
 
 const leafPrefix = Buffer.from([0]);

@@ -35,12 +35,23 @@ function fitsKinds({ effect, kinds: named }: Rule, kinds: readonly StatementKind
 
 /** For a rule that its kinds do not rule out. `scope` is made only where a condition must be evaluated. */
 export function matchRule(rule: Rule, facts: StatementFacts, scope: () => object): Match {
-  const fields = rule.effect === 'allow' ? coversFields(rule, facts) : meetsFields(rule, facts);
-  if (!fields || !matchesBounds(rule, facts)) return { isMatch: false };
+  if (!fitsStatement(rule, facts)) return { isMatch: false };
   if (rule.when === undefined) return { isMatch: true };
   const { holds, problem } = countNames(facts) > conditionNamesMax ? tooManyNames : rule.when.test(scope());
   if (problem === undefined) return { isMatch: holds };
   return { isMatch: rule.effect !== 'allow', problem };
+}
+
+/** Whether what a role says to these statements may change with time alone. */
+export function dependsOnTime(role: Role, facts: readonly StatementFacts[]): boolean {
+  if (role.when?.readsTime === true) return true;
+  return facts.some((one) => rulesForKinds(role, one.kinds).some((rule) => rule.when?.readsTime === true && fitsStatement(rule, one)));
+}
+
+/** By all but its kinds and its condition. */
+function fitsStatement(rule: Rule, facts: StatementFacts): boolean {
+  const fits = rule.effect === 'allow' ? coversFields(rule, facts) : meetsFields(rule, facts);
+  return fits && matchesBounds(rule, facts);
 }
 
 const tooManyNames = { holds: false, problem: `the statement has more than ${conditionNamesMax} names of tables, functions and settings` };

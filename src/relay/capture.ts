@@ -1,5 +1,5 @@
 /** What the client gets for one statement: a digest of its rows always, the first of the rows themselves where policy asks for them. */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, hash, type Hash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 import type { EventOf, Parameter } from '../audit/entry.ts';
 import { decodeRowDescription, type ResultColumn } from '../mask/guard.ts';
@@ -11,6 +11,8 @@ export const captureLimits: CaptureLimits = { rowsMax: 1000, bytesMax: 1024 * 10
 
 const dataRow = 0x44;
 const headerBytes = 5;
+/** Keeping more than this costs more than a hash of several pieces. */
+const firstBytesMax = 4096;
 
 type ResultSet = { columns: readonly ResultColumn[]; readonly pieces: Buffer[]; bytes: number; isCut: boolean };
 
@@ -19,6 +21,8 @@ export type CapturedResult = Pick<EventOf<'result'>, 'columns' | 'rows' | 'isCut
 export class Capture {
   readonly #limits: CaptureLimits | undefined;
   #hash: Hash | undefined;
+  /** All that has come so far, where that is little: what comes in one piece is hashed in one call. */
+  #first: Buffer | undefined;
   readonly #sets: ResultSet[] = [];
   #bytes = 0;
   /** What comes now belongs to a set that is not kept. */
@@ -45,8 +49,7 @@ export class Capture {
 
   /** The next bytes of DataRow and CopyData messages, cut anywhere. */
   add(bytes: Buffer): void {
-    this.#hash ??= createHash('sha256');
-    this.#hash.update(bytes);
+    this.#digestMore(bytes);
     if (this.#limits === undefined || this.#isFull) return;
     if (this.#sets.length === 0) this.#sets.push({ columns: [], pieces: [], bytes: 0, isCut: false });
     const set = this.#sets.at(-1) as ResultSet;
@@ -59,9 +62,21 @@ export class Capture {
     this.#bytes += Math.min(room, bytes.length);
   }
 
+  #digestMore(bytes: Buffer): void {
+    if (this.#hash === undefined && this.#first === undefined && bytes.length <= firstBytesMax) {
+      // The chunk may be used again by whoever has read it.
+      this.#first = Buffer.from(bytes);
+      return;
+    }
+    this.#hash ??= createHash('sha256');
+    if (this.#first !== undefined) this.#hash.update(this.#first);
+    this.#first = undefined;
+    this.#hash.update(bytes);
+  }
+
   /** SHA-256 in hex; undefined where no row came. */
   get digest(): string | undefined {
-    return this.#hash?.copy().digest('hex');
+    return this.#first === undefined ? this.#hash?.copy().digest('hex') : hash('sha256', this.#first, 'hex');
   }
 
   results(): CapturedResult[] {

@@ -1,6 +1,7 @@
 /** Decisions of one connection that stand as long as nothing has changed that they came from: prepared statements run again and again. */
 import type { Grant } from '../grant/grant.ts';
 import type { Decision } from '../policy/decide.ts';
+import { dependsOnTime } from '../policy/match.ts';
 import type { Policy } from '../policy/policy.ts';
 import type { SessionNames } from '../sql/session-names.ts';
 import type { StatementFacts } from '../sql/facts.ts';
@@ -33,10 +34,10 @@ export class KnownDecisions {
     return isSame ? known.decided : undefined;
   }
 
-  /** Where a condition asks for the time, nothing is kept. */
+  /** Not kept where a condition that has a say in it asks for the time. */
   keep(outlines: readonly StatementOutline[], { policy, names }: Basis, decided: Decided): void {
     const role = policy.targets.get(this.#grant.target)?.find(({ name }) => name === this.#grant.role);
-    if (role === undefined || [role, ...role.rules].some(({ when }) => when?.readsTime === true)) return;
+    if (role === undefined || dependsOnTime(role, decided.facts)) return;
     this.#known.set(outlines, { policy, names, decided });
   }
 }

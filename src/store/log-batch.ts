@@ -4,7 +4,7 @@ import type { GateError } from '../errors/errors.ts';
 import type { SessionState, Tip } from './log-index.ts';
 
 /** An entry, and what it has sealed, as lines. */
-export type Framed = { readonly entry: FramedLine; readonly sealed?: FramedLine };
+export type Framed = { readonly entry: FramedLine; readonly sealed?: Buffer };
 
 /** `leaf`: of the last entry, counted within the batch. */
 type Touch = { tip: Tip; readonly from: number; to: number; leaf: number };
@@ -35,13 +35,13 @@ export class Batch {
   }
 
   add(state: SessionState, { entry, sealed }: Framed, tip: Tip): void {
-    const lines = sealed === undefined ? [entry.bytes] : [sealed.bytes, entry.bytes];
-    const to = lines.reduce((sum, { length }) => sum + length, this.bytes);
+    const to = this.bytes + (sealed?.length ?? 0) + entry.bytes.length;
     const touch = this.touched.get(state);
     const leaf = this.leaves.length;
     if (touch === undefined) this.touched.set(state, { tip, from: this.bytes, to, leaf });
     else Object.assign(touch, { tip, to, leaf });
-    this.chunks.push(...lines);
+    if (sealed !== undefined) this.chunks.push(sealed);
+    this.chunks.push(entry.bytes);
     this.leaves.push(entry.json);
     this.bytes = to;
     this.hash = entry.hash;

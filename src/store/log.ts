@@ -244,7 +244,7 @@ class FileLog implements Log {
         const framed = frameEvent(this.keys, { v: 1, session, seq: tip.seq + 1, prev: tip.hash, time }, event);
         tip = advanceTip(tip, event, framed.entry.hash);
         lines.push({ framed, tip });
-        bytes += framed.entry.bytes.length + (framed.sealed?.bytes.length ?? 0);
+        bytes += framed.entry.bytes.length + (framed.sealed?.length ?? 0);
       }
       if (bytes > this.#pendingBytesMax) throw unavailable('the disk does not keep up');
     } catch (error) {

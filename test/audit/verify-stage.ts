@@ -254,7 +254,7 @@ export function logOf(items: readonly Item[], checkpoint: Buffer): Files {
   const header = formatSegmentHeader({ v: 1, kind: 'segment', number: 1, time: '2026-11-02T10:00:00.000Z', firstLeaf: 0 }).bytes;
   const lines = items.flatMap(({ body, contents }) => {
     const entry = frameEntry(body.toString('utf8')).bytes;
-    return contents === undefined ? [entry] : [frameSealed(parseStored(body).session, contents).bytes, entry];
+    return contents === undefined ? [entry] : [frameSealed(parseStored(body).session, contents), entry];
   });
   return new Files(new Map([['checkpoint', checkpoint], ...treeOf(items), ['log-000001.ndl', Buffer.concat([header, ...lines])]]));
 }

@@ -254,7 +254,7 @@ describe('an authentic entry that cannot be read', () => {
     const segment = log.get('log-000001.ndl');
     const start = segment.indexOf(frameLine(items[at]?.body.toString() ?? '').bytes);
     const lines = all.slice(at).flatMap(({ body, contents }, place) => {
-      const own = contents && frameSealed(place === 0 ? session : parseStored(body).session, contents).bytes;
+      const own = contents && frameSealed(place === 0 ? session : parseStored(body).session, contents);
       return place > 0 && own ? [own, rawLine(body)] : [rawLine(body)];
     });
     const changed = log.with({ 'log-000001.ndl': Buffer.concat([segment.subarray(0, start), ...lines]) });
