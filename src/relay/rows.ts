@@ -393,9 +393,7 @@ function sentOf(head: Owed | undefined): Sent | undefined {
   return head?.kind === 'parse' || head?.kind === 'bind' ? head.sent : runOf(head)?.sent;
 }
 
-function isFatal(fields: ReadonlyMap<string, string>): boolean {
-  return fields.get('V') === 'FATAL' || fields.get('V') === 'PANIC';
-}
+const isFatal = (fields: ReadonlyMap<string, string>): boolean => ['FATAL', 'PANIC'].includes(fields.get('V') ?? '');
 
 function unexpected(type: number): GateError {
   return new GateError('upstream-protocol', `the server sent message ${describeType(type)} where none was due`);

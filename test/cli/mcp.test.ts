@@ -158,7 +158,7 @@ describe('with the client of the SDK', () => {
   test('errors of the database say what to do', async () => {
     expect((await reader.call('query', { sql: 'selec 1' })).data).toMatchObject({ code: 'sql-error', message: expect.stringContaining('selec') as string, next: expect.stringContaining('syntax') as string });
     expect((await reader.call('query', { sql: 'select * from nowhere' })).data.next).toMatch(/describe_schema|Check its name/);
-    expect((await reader.call('query', { sql: 'select 1; select 2' })).data.code).toBe('sql-error');
+    expect((await reader.call('query', { sql: 'select 1; select 2' })).data.code).toBe('usage');
     expect((await reader.call('query', { sql: 'select 1 / $1::int', params: [0] })).data).toMatchObject({ code: 'sql-error', message: expect.stringContaining('division by zero') as string });
     expect((await reader.call('query', { sql: 'copy orders to stdout' })).isError).toBe(true);
     expect((await reader.call('query', { sql: 'select 1', target: 'nowhere' })).data).toMatchObject({ code: 'target-unknown', next: expect.stringContaining('list_targets') as string });

@@ -1,5 +1,5 @@
 /** Rows are looked at for candidates only, many at once: what is found and shown is what the detectors give for every single value. */
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { coverValue } from '../../src/mask/cover-value.ts';
 import { detect, maskSpans } from '../../src/mask/detect.ts';

@@ -12,7 +12,7 @@ import { RelayChild } from './relay-child.ts';
 
 const child = new RelayChild();
 const seed = Number(process.env['FUZZ_SEED'] ?? 20_26);
-const rounds = Number(process.env['FUZZ_ROUNDS'] ?? 600);
+const rounds = Number(process.env['FUZZ_ROUNDS'] ?? 300);
 const width = 8;
 
 let fixture: RelayFixture;

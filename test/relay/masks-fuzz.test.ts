@@ -8,7 +8,7 @@ import { loginOf, show, startMaskStage, worlds, type Stage } from './masks-stage
 import { RawClient } from './raw-client.ts';
 
 /** A release is tried with GATE_TEST_FUZZ=100000. */
-const count = Number(process.env['GATE_TEST_FUZZ'] ?? (process.env['GATE_TEST_POSTGRES'] === undefined ? 1000 : 300));
+const count = Number(process.env['GATE_TEST_FUZZ'] ?? (process.env['GATE_TEST_POSTGRES'] === undefined ? 600 : 200));
 const seed = Number(process.env['GATE_TEST_SEED'] ?? 20_261_126);
 
 let stage: Stage;

@@ -150,7 +150,7 @@ describe('at the desk', () => {
     await stage.requests.vote(id, { by: human('sub-eve', 'leads'), decision: 'approve', at: new Date() });
     await expect(stage.grants.give(run(behind), { target: 'prod-db', request: id })).rejects.toMatchObject({ code: 'denied', rule: 'request/human' });
     expect((await stage.store.listGrants({ limit: 10 })).length).toBe(0);
-    // Another run, which eve has nothing to do with, may take it.
-    expect(await stage.grants.give(run(link('human', 'ann', { id: 'sub-ann' })), { target: 'prod-db', request: id })).toHaveProperty('grant');
+    // Another run that nobody new stands behind may take it.
+    expect(await stage.grants.give(run(), { target: 'prod-db', request: id })).toHaveProperty('grant');
   });
 });

@@ -20,7 +20,7 @@ import { RawClient } from './raw-client.ts';
 import { randomCut, single, SplittingProxy, whole, writePieces, type Cut } from './splitting.ts';
 
 /** Fifty take minutes on a small machine: GATE_TEST_SPLITS=50. */
-const randomSplits = Number(process.env['GATE_TEST_SPLITS'] ?? 6);
+const randomSplits = Number(process.env['GATE_TEST_SPLITS'] ?? 3);
 
 /** What a client sent after its login, each part with the number of replies that had come before. */
 type Recording = { readonly parts: { readonly bytes: Buffer; readonly after: number }[]; readonly replies: string[] };
