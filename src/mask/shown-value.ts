@@ -9,7 +9,10 @@ export type ResultValue = {
   readonly type: number;
   /** As RowDescription says: 0 text, 1 binary. */
   readonly format: number;
+  /** It lies in there. */
   readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
 };
 
 const redactedBytes = Buffer.from(redacted);
@@ -17,14 +20,15 @@ const starsBytes = Buffer.from(stars);
 
 /** The same values that mask expressions give in the database, for the types that are common; null for NULL. */
 export function shownValue(mask: Mask, value: ResultValue, key: Buffer): Buffer | null {
-  if (mask.kind === 'clear') return value.bytes;
+  const { bytes, start, end } = value;
+  if (mask.kind === 'clear') return bytes.subarray(start, end);
   // Of other types the binary form is another than the text that is made here.
   if (value.format !== 0 && !textTypes.has(value.type)) return null;
   if (mask.kind === 'null') return null;
   const isText = textTypes.has(value.type);
   if (mask.kind === 'redact' && isText) return redactedBytes;
-  if (mask.kind === 'partial' && isText && isAscii(value.bytes)) return partialAscii(value.bytes, mask);
-  const shown = shownText(mask, value.type, value.bytes.toString('utf8'), key);
+  if (mask.kind === 'partial' && isText && isAscii(bytes, start, end)) return partialAscii(mask, bytes, start, end);
+  const shown = shownText(mask, value.type, bytes.toString('utf8', start, end), key);
   return shown === undefined ? null : Buffer.from(shown, 'utf8');
 }
 
@@ -50,19 +54,19 @@ function shownText(mask: Mask, type: number, text: string, key: Buffer): string 
   }
 }
 
-function isAscii(bytes: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at++) if ((bytes[at] as number) > 0x7f) return false;
+function isAscii(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if ((bytes[at] as number) > 0x7f) return false;
   return true;
 }
 
 /** `partialText` where characters are bytes. */
-function partialAscii(bytes: Buffer, { last, first }: Extract<Mask, { kind: 'partial' }>): Buffer {
+function partialAscii({ last, first }: Extract<Mask, { kind: 'partial' }>, bytes: Buffer, start: number, end: number): Buffer {
   const count = last ?? first ?? 0;
-  if (bytes.length <= count) return starsBytes;
+  if (end - start <= count) return starsBytes;
   const shown = Buffer.allocUnsafe(starsBytes.length + count);
-  const [starsAt, at, from] = last === undefined ? [count, 0, 0] : [0, starsBytes.length, bytes.length - count];
-  starsBytes.copy(shown, starsAt);
-  bytes.copy(shown, at, from, from + count);
+  const [starsAt, at, from] = last === undefined ? [count, 0, start] : [0, starsBytes.length, end - count];
+  for (let index = 0; index < starsBytes.length; index++) shown[starsAt + index] = starsBytes[index] as number;
+  for (let index = 0; index < count; index++) shown[at + index] = bytes[from + index] as number;
   return shown;
 }
 

@@ -111,8 +111,7 @@ export class Rows {
   /** Rows and copy data: whole where something is done to them, else cut anywhere. */
   #passRows(bytes: Buffer): void {
     if (this.#isMuted) return;
-    const { gate } = this.#options;
-    const shown = gate?.hasRowWork === true ? gate.rows(bytes) : bytes;
+    const shown = this.#options.gate?.hasRowWork === true ? this.#options.gate.rows(bytes) : bytes;
     this.#run()?.capture.add(shown);
     this.#pass(shown);
   }
@@ -127,9 +126,8 @@ export class Rows {
       if (type === dataRow && this.#isOver(run)) return 'whole';
       run.bytesOut += bodyLength + 5;
       if (!this.#holdsLast()) wanted = this.#options.gate?.hasRowWork === true ? 'uncut' : 'raw';
-      if (wanted === 'raw') return wanted;
     } else this.#holdsLast();
-    if (bodyLength > backendBodyBytesMax) {
+    if (wanted !== 'raw' && bodyLength > backendBodyBytesMax) {
       throw new GateError('upstream-protocol', `the server sent a message ${describeType(type)} of ${bodyLength} bytes`);
     }
     return wanted;
@@ -182,8 +180,8 @@ export class Rows {
       case 'D':
       case 'd':
         // Taken whole only behind the last message of the relay's own.
-        if (this.#isMuted) return;
-        throw unexpected(type);
+        if (!this.#isMuted) throw unexpected(type);
+        return;
       case 'N':
         return this.#pass(this.#report(bytes));
       case 'A':

@@ -41,6 +41,13 @@ function frame(type: number, body: Uint8Array): Buffer {
   return Buffer.concat([header, body]);
 }
 
+/** Up to the last that is whole. */
+function lengthOfMessages(bytes: Buffer): number {
+  let at = 0;
+  while (at + 5 <= bytes.length && at + 1 + bytes.readUInt32BE(at + 1) <= bytes.length) at += 1 + bytes.readUInt32BE(at + 1);
+  return at;
+}
+
 const messages = fc.array(
   fc.tuple(fc.constantFrom(0x51, 0x50, 0x64, 0x64, 0x53, 0x00, 0xff), fc.uint8Array({ maxLength: 40 })),
   { maxLength: 12 },
@@ -58,6 +65,27 @@ describe('any cut of any sequence', () => {
         expect(seen.raw).toEqual(Buffer.concat(frames.filter(isRaw)));
         expect(seen.order).toBe(sequence.map(([type, body]) => `${String.fromCharCode(type)}${body.length} `).join(''));
         expect(scanner.isAtBoundary).toBe(true);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test('what is wanted uncut comes as whole messages, and as one where they lie side by side', () => {
+    fc.assert(
+      fc.property(messages, fc.array(fc.nat({ max: 600 }), { maxLength: 20 }), (sequence, positions) => {
+        const frames = sequence.map(([type, body]) => frame(type, body));
+        const bytes = Buffer.concat(frames);
+        const runs: Buffer[] = [];
+        let others = 0;
+        const scanner = new FrameScanner({ begin: (type) => (type === rawType ? 'uncut' : 'whole'), raw: (run) => runs.push(Buffer.from(run)), message: () => others++ });
+        let at = 0;
+        const cuts = positions.map((position) => Math.min(position, bytes.length)).toSorted((one, other) => one - other);
+        for (const cut of [...cuts, bytes.length]) scanner.push(Buffer.from(bytes.subarray(at, (at = cut))));
+        const wanted = frames.filter((one) => one[0] === rawType);
+        expect(Buffer.concat(runs)).toEqual(Buffer.concat(wanted));
+        for (const run of runs) expect(lengthOfMessages(run)).toBe(run.length);
+        expect(others).toBe(frames.length - wanted.length);
+        if (cuts.length === 0 && wanted.length === frames.length) expect(runs.length).toBe(Math.min(1, frames.length));
       }),
       { numRuns: 400 },
     );
