@@ -35,9 +35,18 @@ export type MaskedText = {
   readonly parse: (sql: string) => Syntax | undefined;
 };
 
+/** Parses each text that is asked for, and does not let go before the end. */
 export function maskStatement(text: MaskedText): Masked {
+  return finish(maskInTurns(text), text.parse);
+}
+
+/**
+ * The same in pieces that are short unless a single statement is long. It yields a text that it wants to see parsed, or
+ * undefined where others may go on in between.
+ */
+export function* maskInTurns(text: MaskedText): Turns<Masked> {
   try {
-    return mask(text, { left: viewsCharactersMax, known: new Map() });
+    return yield* mask(text, { left: viewsCharactersMax, known: new Map() });
   } catch (error) {
     if (error instanceof Refusal) return refusal(error, text.sql);
     // The tree is deeper than the stack.
@@ -46,10 +55,21 @@ export function maskStatement(text: MaskedText): Masked {
   }
 }
 
+export type Turns<T> = Generator<string | undefined, T, Syntax | undefined>;
+
+function finish<T>(turns: Turns<T>, parse: MaskedText['parse']): T {
+  let step = turns.next();
+  while (step.done !== true) step = turns.next(step.value === undefined ? undefined : parse(step.value));
+  return step.value;
+}
+
+/** So many statements of one text are looked at in one turn. */
+const statementsPerTurn = 50;
+
 /** What the views of one text have come to so far, each worked out once. */
 type Views = { left: number; readonly known: Map<string, ExpandedView> };
 
-function mask(text: MaskedText, views: Views, depth = 0): Extract<Masked, { ok: true }> {
+function* mask(text: MaskedText, views: Views, depth = 0): Turns<Extract<Masked, { ok: true }>> {
   const { sql, syntax, names, plan, parse } = text;
   const bytes = Buffer.from(sql, 'utf8');
   if (bytes.length > maskedSqlBytesMax) throw new Refusal('syntax', `the statement is longer than ${maskedSqlBytesMax} bytes`, 'Split it, or send values as parameters.');
@@ -70,19 +90,22 @@ function mask(text: MaskedText, views: Views, depth = 0): Extract<Masked, { ok: 
     const parsed = parse(inner);
     if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
     // Names that the definition writes without a schema are looked up by the server where the client's are.
-    return mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, views, depth + 1);
+    return finish(mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, views, depth + 1), parse);
   };
   const tokens = new Tokens(syntax.tokens);
   const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0, isHeld: text.isHeld });
-  for (const item of listOf(syntax.tree.stmts)) {
+  for (const [index, item] of listOf(syntax.tree.stmts).entries()) {
+    if (index % statementsPerTurn === statementsPerTurn - 1) yield undefined;
     const found = kindOf((item as Node)['stmt']);
     if (found !== undefined) walk.run(...found, item as Node);
   }
+  yield undefined;
   const edits = sortEdits(bytes, walk.edits);
   const out = applyEdits(bytes, edits);
   const isRead = (relation: Node) => isReplaced(findRelation(relation, { names, plan }));
   // Also where there is nothing to edit: a relation that the walk has passed by would be read as it is.
-  if (!isVerified(syntax, edits.length === 0 ? syntax : parse(out), edits, isRead)) {
+  const after = edits.length === 0 ? syntax : yield out;
+  if (!isVerified(syntax, after, edits, isRead)) {
     throw new Refusal('syntax', 'the rewritten statement is not what it should be', 'Write it in plainer words.');
   }
   return { ok: true, sql: out, edits, columns: [...walk.masked.values()], stored: walk.stored, isWrite: walk.isWrite };

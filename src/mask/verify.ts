@@ -13,10 +13,24 @@ export function isVerified(
   isMasked: (relation: Node) => boolean,
 ): boolean {
   if (after === undefined) return false;
-  const ranges = rangesOf(edits);
-  const isInserted = (at: unknown) => ranges.some(({ start, end }) => typeof at === 'number' && at >= start && at < end);
+  const isInserted = insertedBy(edits);
   if (before !== after && !isSameTree(before.tree.stmts, after.tree.stmts, isInserted)) return false;
   return relationsOf(after.tree).every((relation) => isInserted(relation['location'] ?? 0) || !isMasked(relation));
+}
+
+/** The edits are sorted and apart, and each node of the tree asks: the last that begins no later is found by halves. */
+function insertedBy(edits: readonly Edit[]): (at: unknown) => boolean {
+  const ranges = rangesOf(edits);
+  return (at) => {
+    if (typeof at !== 'number') return false;
+    let [low, high] = [0, ranges.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((ranges[middle]?.start ?? Infinity) <= at) low = middle + 1;
+      else high = middle;
+    }
+    return at < (ranges[low - 1]?.end ?? -1);
+  };
 }
 
 /** Names of WITH queries in sight. */

@@ -1,11 +1,12 @@
 /** Plans of masks and the texts rewritten by them, shared by all connections under the same masks over the same catalog. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { buildPlan, storedTexts } from '../mask/closure.ts';
-import { maskStatement } from '../mask/analyse.ts';
+import { maskInTurns, type Turns } from '../mask/analyse.ts';
 import type { Masked } from '../mask/masked.ts';
 import { customTexts, cutRules } from '../mask/custom.ts';
 import type { MaskPlan, MaskRules } from '../mask/plan.ts';
 import type { Catalog } from '../sql/catalog.ts';
-import type { Grammar, Syntax } from '../sql/parser.ts';
+import { inlineSqlBytesMax, type Grammar, type Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
 import type { StatementParser } from './parsing.ts';
 import type { RelayLog } from './relay-log.ts';
@@ -69,17 +70,15 @@ export class PreparedPlan {
     }
   }
 
-  /** The analysis is synchronous; a text that only the worker may parse is parsed there, and the analysis done again. */
+  /** A view that only the worker may parse is met in the midst of the analysis: it is parsed there, and all is done again. */
   async #analyse({ sql, parameterTypes, names, isHeld }: MaskRequest): Promise<Masked> {
-    const trees = new Map<string, Syntax | undefined>();
-    const parse = async (text: string) => trees.set(text, await this.#parser.parseSyntax(text, this.#grammar));
-    await parse(sql);
-    const syntax = trees.get(sql);
+    const views = new Map<string, Syntax | undefined>();
+    const syntax = await this.#parse(sql);
     if (syntax === undefined) return unreadable;
     for (let pass = 0; pass < passesMax; pass++) {
       let missing: string | undefined;
-      const lookUp = (text: string): Syntax | undefined => {
-        if (trees.has(text)) return trees.get(text);
+      const parse = (text: string): Syntax | undefined => {
+        if (views.has(text)) return views.get(text);
         const parsed = this.#parser.parseSyntax(text, this.#grammar);
         if (!(parsed instanceof Promise)) return parsed;
         parsed.catch(() => undefined);
@@ -87,13 +86,34 @@ export class PreparedPlan {
         throw new NotParsedYet();
       };
       try {
-        return maskStatement({ sql, syntax, names, plan: this.plan, parameterTypes, isHeld, parse: lookUp });
+        return await this.#takeTurns(maskInTurns({ sql, syntax, names, plan: this.plan, parameterTypes, isHeld, parse }), sql.length > inlineSqlBytesMax);
       } catch (error) {
         if (!(error instanceof NotParsedYet) || missing === undefined) throw error;
-        await parse(missing);
+        views.set(missing, await this.#parse(missing));
       }
     }
     return unreadable;
+  }
+
+  async #takeTurns(turns: Turns<Masked>, isLong: boolean): Promise<Masked> {
+    let step = turns.next();
+    while (step.done !== true) {
+      if (step.value !== undefined) step = turns.next(await this.#parse(step.value));
+      else {
+        if (isLong) await turn();
+        step = turns.next();
+      }
+    }
+    return step.value;
+  }
+
+  /** The tree of a long text comes from the worker, and to take it up is a piece of work that ends a turn. */
+  async #parse(sql: string): Promise<Syntax | undefined> {
+    const parsed = this.#parser.parseSyntax(sql, this.#grammar);
+    if (!(parsed instanceof Promise)) return parsed;
+    const syntax = await parsed;
+    await turn();
+    return syntax;
   }
 }
 

@@ -119,7 +119,7 @@ export class Commits {
       await this.#sync();
       writer.end('full');
     }
-    const { segment, from } = await writer.write(Buffer.concat(all.flatMap(({ chunks }) => chunks)));
+    const { segment, from } = await writer.write(all.flatMap(({ chunks }) => chunks));
     this.#failure = undefined;
     let at = from;
     for (const batch of all) {

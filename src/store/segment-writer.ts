@@ -25,6 +25,27 @@ export type Place = { readonly segment: number; readonly from: number };
 /** What a sync has made durable. */
 export type Synced = { readonly bytes: number; readonly hash: string; readonly leaves: number };
 
+/** Written without a turn of the event loop in between: others have to wait for it. */
+const sliceBytesMax = 1024 * 1024;
+
+/** The same bytes in pieces of at most `sliceBytesMax`, joined where they are smaller. */
+export function* slicesOf(chunks: readonly Buffer[]): Generator<Buffer> {
+  let small: Buffer[] = [];
+  let bytes = 0;
+  for (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += sliceBytesMax) {
+      const piece = chunk.subarray(at, at + sliceBytesMax);
+      if (bytes + piece.length > sliceBytesMax) {
+        yield Buffer.concat(small);
+        [small, bytes] = [[], 0];
+      }
+      small.push(piece);
+      bytes += piece.length;
+    }
+  }
+  if (bytes > 0) yield Buffer.concat(small);
+}
+
 export class SegmentWriter {
   readonly #options: SegmentWriterOptions;
   readonly #ended: SegmentRange[];
@@ -65,16 +86,21 @@ export class SegmentWriter {
   }
 
   /** Answers where the bytes lie. When this rejects, nothing that is not synced counts, and the segment has ended. */
-  async write(bytes: Buffer): Promise<Place> {
+  async write(chunks: readonly Buffer[]): Promise<Place> {
     const segment = (this.#current ??= await this.#open());
+    let written = 0;
     try {
-      writeWhole(this.#options.files, segment.descriptor, bytes);
+      for (const slice of slicesOf(chunks)) {
+        if (written > 0) await new Promise(setImmediate);
+        writeWhole(this.#options.files, segment.descriptor, slice);
+        written += slice.length;
+      }
     } catch (error) {
       this.end('failed');
       throw error;
     }
     const from = segment.writtenBytes;
-    segment.writtenBytes += bytes.length;
+    segment.writtenBytes += written;
     return { segment: segment.number, from };
   }
 

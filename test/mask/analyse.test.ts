@@ -1,6 +1,6 @@
 /** The analysis by the grammar of each major: the same texts come out, and what is not what it was is not taken. */
 import { beforeAll, describe, expect, test } from 'vitest';
-import { maskStatement } from '../../src/mask/analyse.ts';
+import { maskInTurns, maskStatement } from '../../src/mask/analyse.ts';
 import { buildPlan } from '../../src/mask/closure.ts';
 import type { MaskPlan } from '../../src/mask/plan.ts';
 import { isSameTree } from '../../src/mask/same-tree.ts';
@@ -50,6 +50,23 @@ function mask(sql: string, grammar: Grammar) {
 test('clauses that nest are compared once each', () => {
   const nested = Array.from({ length: 60 }, () => 'select 1 from c group by (').join('') + '1' + ')'.repeat(60);
   expect(mask(nested, 18).ok).toBe(true);
+});
+
+test('many statements are many turns, and come to what they come to in one', () => {
+  const parse = parsers.get(18) as (sql: string) => Syntax | undefined;
+  const sql = 'select card from c;'.repeat(1000);
+  const turns = maskInTurns({ sql, syntax: parse(sql) as Syntax, names, plan, parameterTypes: [], isHeld: false, parse });
+  const asked: (string | undefined)[] = [];
+  let step = turns.next();
+  while (step.done !== true) {
+    asked.push(step.value);
+    step = turns.next(step.value === undefined ? undefined : parse(step.value));
+  }
+  expect(step.value).toEqual(mask(sql, 18));
+  const out = `select card from ${leaf} AS "c";`.repeat(1000);
+  expect(step.value).toMatchObject({ ok: true, sql: out });
+  expect(asked.filter((text) => text !== undefined)).toEqual([out]);
+  expect(asked.length).toBeGreaterThan(20);
 });
 
 describe.each(grammars)('by the grammar of %s', (grammar) => {
