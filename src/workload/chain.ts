@@ -106,8 +106,10 @@ function ownerLink({ people }: Workloads, { owner }: Workload): Link | undefined
 function humanLink({ machines, issuer, claims }: { machines: Workloads; issuer: TrustedIssuer; claims: Claims }, commit: Commit | undefined, signer: Person | undefined): Link | undefined {
   const people = [...machines.people.values()];
   const account = accountOf(issuer.preset, claims);
-  const proven = (account === undefined ? undefined : people.find(({ accounts }) => accounts.get(issuer.name)?.includes(account) === true)) ?? signer;
-  if (proven !== undefined) return { kind: 'human', value: proven.name, id: proven.subject, strength: 'verified', source: 'policy' };
+  const starter = account === undefined ? undefined : people.find(({ accounts }) => accounts.get(issuer.name)?.includes(account) === true);
+  const proven = starter ?? signer;
+  // Who signed need not be who started it, so the record says which of the two is proven.
+  if (proven !== undefined) return { kind: 'human', value: proven.name, id: proven.subject, strength: 'verified', source: starter === undefined ? 'signature' : 'policy' };
   const named = commit && people.find((person) => hasEmail(person, commit.author.email));
   return named && { kind: 'human', value: named.name, id: named.subject, strength: 'claimed', source: 'policy' };
 }
@@ -120,7 +122,7 @@ function cleanLink({ kind, value, id, url, strength, source }: Link): Link | und
   const shown = oneLine(value);
   if (shown === undefined) return undefined;
   // What people behind a link are looked up by is the policy's own and stays as it is.
-  const cleanId = id === undefined || source === 'policy' || kind === 'workload' ? id : oneLine(id);
+  const cleanId = id === undefined || source === 'policy' || kind === 'human' || kind === 'workload' ? id : oneLine(id);
   const address = url === undefined ? undefined : webAddress(url);
   return { kind, value: shown, ...(cleanId !== undefined && { id: cleanId }), ...(address !== undefined && { url: address }), strength, source };
 }

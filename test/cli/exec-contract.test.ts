@@ -109,6 +109,7 @@ describe('transactions', () => {
   test.each<[string, string, number[], string]>([
     ['COMMIT', 'insert into notes values (4); commit', [4], 'everything up to its COMMIT has taken effect'],
     ['COMMIT and BEGIN', 'insert into notes values (4); commit; begin', [4], 'everything up to its COMMIT has taken effect'],
+    ['ROLLBACK AND CHAIN', 'insert into notes values (4); rollback and/**/chain', [], 'everything up to there was rolled back'],
     ['ROLLBACK and BEGIN', 'insert into notes values (4); rollback; begin', [], 'everything up to there was rolled back'],
   ])('%s inside of --single-transaction fails, saying what holds', async (_, sql, expected, text) => {
     const { code, stderr } = await exec('--single-transaction', '--sql', sql, '--sql', 'insert into notes values (5)');

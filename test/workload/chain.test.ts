@@ -138,7 +138,7 @@ describe('the commit object', () => {
     const signed = commitOf('Ada <ADA@acme.example>', 'm', privateKey);
     const proven = run({ claims: { sha: signed.hash }, told: { commit: signed.object } });
     expect(linkOf(proven, 'author')).toEqual({ kind: 'author', value: 'Ada <ADA@acme.example>', strength: 'verified', source: 'signature' });
-    expect(linkOf(proven, 'human')).toEqual({ kind: 'human', value: 'ada', id: 'acct-ada', strength: 'verified', source: 'policy' });
+    expect(linkOf(proven, 'human')).toEqual({ kind: 'human', value: 'ada', id: 'acct-ada', strength: 'verified', source: 'signature' });
     const unproven = run({ preset: 'circleci', told: { commit: signed.object } });
     expect(['author', 'human'].map((kind) => linkOf(unproven, kind as Link['kind'])?.strength)).toEqual(['claimed', 'claimed']);
   });
