@@ -65,7 +65,7 @@ const medium = `select a.aid, a.abalance, b.bbalance, t.tbalance from pgbench_ac
   and exists (select 1 from pgbench_history h where h.aid = a.aid and h.delta < 0) order by a.abalance desc, b.bbalance limit 50`;
 
 async function statements({ direct }: Stage, milliseconds: number): Promise<MicroResult[]> {
-  const watch = new CatalogWatch({ durability: 'before-forward', ...targetTo(direct, 'bench') });
+  const watch = new CatalogWatch(targetTo(direct, 'bench'));
   const use = watch.use();
   const parser = await StatementParser.load(pathToFileURL(join(import.meta.dirname, '..', '..', 'dist', 'parser-worker.cjs')));
   try {
