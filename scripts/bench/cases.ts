@@ -23,9 +23,9 @@ export function comparisons(stage: Stage): readonly Case[] {
 }
 
 /** Code that is compiled on the way would count against whoever comes first. */
-export async function warmUp({ pgbench, ways, masked: maskedWay, detected, options }: Stage): Promise<void> {
+export async function warmUp({ pgbench, ways, levels, masked: maskedWay, detected, options }: Stage): Promise<void> {
   const seconds = options.isQuick ? 2 : 8;
-  for (const way of ways.filter(({ pids }) => pids.relay !== undefined)) {
+  for (const way of levels.filter(({ pids }) => pids.relay !== undefined)) {
     for (const mode of ['simple', 'prepared'] as const) await pgbench.run(way, { script: 'select', mode, clients: 8, seconds });
   }
   for (const way of [...ways, maskedWay, detected]) {
@@ -33,12 +33,12 @@ export async function warmUp({ pgbench, ways, masked: maskedWay, detected, optio
   }
 }
 
-function smallQueries({ pgbench, ways, options, database }: Stage): Case[] {
+function smallQueries({ pgbench, levels, options, database }: Stage): Case[] {
   const loadCase = (name: string, title: string, load: Omit<Load, 'seconds'>): Case => ({
     name,
     title,
     figures: load.reconnects === true ? [{ ...tps, unit: 'connections/s' }, ...cpu.map((one) => ({ ...one, unit: one.unit.replace('statement', 'connection') }))] : [tps, ...cpu],
-    ways,
+    ways: levels,
     measure: (way) => pgbench.run(way, { ...load, seconds: options.seconds }),
   });
   const selects = (['simple', 'extended', 'prepared'] as const).flatMap((mode) =>
@@ -59,7 +59,7 @@ async function emptyHistory({ direct }: Stage['database']): Promise<void> {
 }
 
 /** By a client of our own: pgbench rounds its log to microseconds, and writes it. */
-function latency({ ways, options }: Stage): Case {
+function latency({ levels, options }: Stage): Case {
   return {
     name: 'latency',
     title: 'time of one prepared select at one client',
@@ -67,7 +67,7 @@ function latency({ ways, options }: Stage): Case {
       { key: 'p50Us', unit: 'µs, p50', better: 'lower' },
       { key: 'p99Us', unit: 'µs, p99', better: 'lower' },
     ],
-    ways,
+    ways: levels,
     measure: (way) => withClient(way, (client) => measureLatency(client, options.seconds)),
   };
 }

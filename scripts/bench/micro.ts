@@ -13,6 +13,7 @@ import { cstring, encodeMessage, int16, int32 } from '../../src/pgwire/bytes.ts'
 import { decide } from '../../src/policy/decide.ts';
 import { parsePolicy } from '../../src/policy/policy.ts';
 import { CatalogWatch } from '../../src/relay/catalog.ts';
+import { KnownDecisions, type Decided } from '../../src/relay/known-decisions.ts';
 import { StatementParser } from '../../src/relay/parsing.ts';
 import type { ParsedSql } from '../../src/sql/parser.ts';
 import { resolveFacts } from '../../src/sql/resolve.ts';
@@ -65,7 +66,7 @@ const medium = `select a.aid, a.abalance, b.bbalance, t.tbalance from pgbench_ac
   and exists (select 1 from pgbench_history h where h.aid = a.aid and h.delta < 0) order by a.abalance desc, b.bbalance limit 50`;
 
 async function statements({ direct }: Stage, milliseconds: number): Promise<MicroResult[]> {
-  const watch = new CatalogWatch({ durability: 'before-forward', ...targetTo(direct, 'bench') });
+  const watch = new CatalogWatch(targetTo(direct, 'bench'));
   const use = watch.use();
   const parser = await StatementParser.load(pathToFileURL(join(import.meta.dirname, '..', '..', 'dist', 'parser-worker.cjs')));
   try {
@@ -78,14 +79,19 @@ async function statements({ direct }: Stage, milliseconds: number): Promise<Micr
     const grant = { id: 'g', principal, target: 'bench', role: 'full', createdAt, expiresAt: new Date(createdAt.getTime() + 3_600_000) };
     return [['55 bytes', small], ['500 bytes', medium]].flatMap(([size = '', sql = '']) => {
       const { statement } = expectParsed(parser.parse(sql));
-      const decideOn = (): unknown => {
+      const decideOn = (): Decided => {
         const facts = statement.outlines.map((outline) => resolveFacts(outline, names));
-        return decide({ facts, grant, target: { name: 'bench' }, policy, now: new Date() });
+        return { decision: decide({ facts, grant, target: { name: 'bench' }, policy, now: new Date() }), facts, changes: [] };
       };
+      const known = new KnownDecisions(grant);
+      known.keep(statement.outlines, { policy, names }, decideOn());
+      const find = (): unknown => known.find(statement.outlines, { policy, names, now: new Date() });
+      if (find() === undefined) throw new Error('a decision that was to be known is not');
       return [
         measure(`PostgreSQL's parser alone (yardstick), ${size}`, () => parseSync(sql), milliseconds),
         measure(`parse and outline, ${size}`, () => parser.parse(sql), milliseconds),
-        measure(`decide on a statement that is known, ${rules.length} rules, ${size}`, decideOn, milliseconds),
+        measure(`decide on a statement that was parsed before, ${rules.length} rules, ${size}`, decideOn, milliseconds),
+        measure(`find the decision on a statement that ran before, ${size}`, find, milliseconds),
         measure(`shape for the record, ${size}`, () => shapeOf(sql), milliseconds),
       ];
     });

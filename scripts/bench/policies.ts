@@ -1,4 +1,5 @@
 /** The policies under which gate is measured: rules of the kinds that real ones have, and masks. */
+import type { Durability } from '../../src/audit/durability.ts';
 import type { DemoTarget } from '../../src/dev/stack-files.ts';
 import type { Way } from './way.ts';
 
@@ -27,7 +28,7 @@ export const extras = {
   detectors: { masks: { ...masks, detect: ['card', 'iban'] } },
 } as const;
 
-export type TargetPlan = { readonly name: string; readonly extra?: keyof typeof extras; readonly rules?: readonly object[] };
+export type TargetPlan = { readonly name: string; readonly extra?: keyof typeof extras; readonly durability?: Durability; readonly rules?: readonly object[] };
 
 export function policyOf(plans: readonly TargetPlan[]): object {
   const roleOf = (own: readonly object[] | undefined) => ({
@@ -41,7 +42,7 @@ export function policyOf(plans: readonly TargetPlan[]): object {
 }
 
 /** What relay.yaml says of a target that leads where a direct way leads. */
-export function targetTo(direct: Way, name: string): DemoTarget {
+export function targetTo(direct: Way, name: string, durability: Durability = 'before-forward'): DemoTarget & { readonly durability: Durability } {
   const { host, port, database, user, password } = direct;
-  return { name, description: 'benchmark', host, port, database, user, password, tls: 'disable' };
+  return { name, description: 'benchmark', host, port, database, user, password, tls: 'disable', durability };
 }

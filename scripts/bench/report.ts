@@ -50,10 +50,11 @@ function find(ways: readonly WayResult[], name: string): WayResult | undefined {
   return ways.find(({ way }) => way === name);
 }
 
-function ratioText(result: CaseResult, key: string, name: string): string {
-  const own = result.ways.at(-1)?.spreads[key]?.median;
-  const other = find(result.ways, name)?.spreads[key]?.median;
-  return own === undefined || other === undefined ? '-' : figure(own / other);
+/** Where gate is measured at several levels of durability, one ratio for each, in the order of their columns. */
+function ratioText({ ways }: CaseResult, key: string, name: string): string {
+  const other = find(ways, name)?.spreads[key]?.median;
+  const own = ways.filter(({ way }) => way.startsWith('gate')).flatMap(({ spreads }) => spreads[key]?.median ?? []);
+  return other === undefined || own.length === 0 ? '-' : own.map((value) => figure(value / other)).join(' / ');
 }
 
 function loadText({ load }: CaseResult): string {
@@ -66,7 +67,8 @@ Written by \`npm run bench\` (\`-- --all\` for every section): all figures are o
 in turns, A B C A B C, and a cell is the median of the rounds, with the least and the most in brackets. Only ratios within one
 row mean anything on another machine. "Floor" is a bare WebSocket tunnel of two processes of the same shape, with the \`ws\` package
 and without any inspection; "gate" parses, decides by a policy with rules, records with fdatasync before it forwards, and masks
-where the case says so. CPU is that of the process itself, threads included, from the kernel's scheduler.
+where the case says so; "gate, os" and "gate, before-result" do the same at these levels of durability, and a cell of ratios then has one
+for each, in the order of the columns. CPU is that of the process itself, threads included, from the kernel's scheduler.
 `;
 
 /** Puts a section in the place of the one that was there, and leaves the others as they are. */

@@ -24,6 +24,8 @@ export type Stage = {
   readonly relay: GateRelay;
   /** Direct, PgBouncer where there is one, floor, gate; in this order they take turns. */
   readonly ways: readonly Way[];
+  /** The same with gate at every level of durability: the weakest first, and last the default. */
+  readonly levels: readonly Way[];
   readonly direct: Way;
   readonly gate: Way;
   /** Through gate with a masked column, and with detectors on every row as well. */
@@ -34,7 +36,13 @@ export type Stage = {
   readonly bulkRows: number;
 };
 
-const plans: readonly TargetPlan[] = [{ name: 'bench' }, { name: 'bench-masked', extra: 'masks' }, { name: 'bench-detected', extra: 'detectors' }];
+const plans: readonly TargetPlan[] = [
+  { name: 'bench' },
+  { name: 'bench-os', durability: 'os' },
+  { name: 'bench-before-result', durability: 'before-result' },
+  { name: 'bench-masked', extra: 'masks' },
+  { name: 'bench-detected', extra: 'detectors' },
+];
 
 /** A directory for the run, below the one that was asked for; removed at the end. */
 export function makeDirectory(cleanup: Cleanup, wanted: string | undefined): string {
@@ -66,14 +74,15 @@ export async function openStage(cleanup: Cleanup, options: Options, say: (line: 
   const relay = await startGateRelay(cleanup, {
     people,
     directory: join(directory, 'gate'),
-    targets: plans.map(({ name }) => targetTo(direct, name)),
+    targets: plans.map(({ name, durability }) => targetTo(direct, name, durability)),
     policy: policyOf(plans),
     nodeOptions: profileOptions(options.profileDirectory, 'relay'),
   });
-  const [gate, masked, detected] = await relay.connect(plans.map(({ name }) => name), { nodeOptions: profileOptions(options.profileDirectory, 'local') });
-  if (gate === undefined || masked === undefined || detected === undefined) throw new Error('gate connect opened too few ports');
+  const [gate, os, beforeResult, masked, detected] = await relay.connect(plans.map(({ name }) => name), { nodeOptions: profileOptions(options.profileDirectory, 'local') });
+  if (gate === undefined || os === undefined || beforeResult === undefined || masked === undefined || detected === undefined) throw new Error('gate connect opened too few ports');
   const ways = [direct, ...pooled, floor, gate];
-  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, direct, gate, masked, detected, pgbouncer: version, bulkRows };
+  const levels = [direct, ...pooled, floor, { ...os, name: 'gate, os' }, { ...beforeResult, name: 'gate, before-result' }, gate];
+  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, levels, direct, gate, masked, detected, pgbouncer: version, bulkRows };
 }
 
 function profileOptions(folder: string | undefined, half: string): string[] {
