@@ -16,6 +16,8 @@ export default defineConfig({
   noExternal: ['commander', 'chalk', 'zod'],
   esbuildOptions(options) {
     // tsup makes CommonJS of the chunks with sucrase, which rewrites these two by text and gets some forms wrong.
+    // What stands behind a test for __dirname never runs there, and must still be CommonJS.
+    options.define = { ...options.define, 'import.meta.url': '""' };
     options.supported = { 'nullish-coalescing': false, 'optional-chain': false };
   },
 });

@@ -54,7 +54,7 @@ export class Workers {
     this.#hosts = new SessionHosts(options);
     options.policies.onChange(() => void this.#setPolicy(options.policies.current));
     cluster.setupPrimary({
-      exec: fileURLToPath(new URL('./relay-worker.cjs', import.meta.url)),
+      exec: typeof __dirname === 'string' ? join(__dirname, 'relay-worker.cjs') : fileURLToPath(new URL('./relay-worker.cjs', import.meta.url)),
       args: [],
       execArgv: [],
       serialization: 'advanced',
