@@ -58,7 +58,7 @@ export class Admission {
   }
 
   /** `must-wait`, and nothing done, when the message needs an approval first and `mayWait` is false. */
-  async admit(item: Item, unit: Unit, mayWait: boolean): Promise<Admitted> {
+  admit(item: Item, unit: Unit, mayWait: boolean): Admitted | Promise<Admitted> {
     // The server ignores copy data that it does not expect, so there is nothing to decide about it.
     if (item.type === undefined) {
       if (!this.#isSkipping) unit.forward.push({ bytes: item.bytes, copyBytes: item.bytes.length });
@@ -67,31 +67,29 @@ export class Admission {
     const message = decodeFrontend(item.type, item.bytes);
     if (message.type === 'Terminate') return 'terminate';
     if (this.#isSkipping && message.type !== 'Sync') return 'done';
-    try {
-      return await this.#admitMessage(message, item.bytes, unit, mayWait);
-    } catch (error) {
+    const refuse = (error: unknown): Admitted => {
       if (!(error instanceof GateError) || error.code === 'protocol-violation') throw error;
       this.#refuse(unit, error, message.type === 'Query' || message.type === 'FunctionCall');
       return 'done';
+    };
+    try {
+      const admitting = this.#admitMessage(message, item.bytes, unit, mayWait);
+      return admitting instanceof Promise ? admitting.then((admitted) => admitted ?? 'done', refuse) : 'done';
+    } catch (error) {
+      return refuse(error);
     }
   }
 
-  async #admitMessage(message: FrontendMessage, bytes: Buffer, unit: Unit, mayWait: boolean): Promise<Admitted> {
-    if (message.type === 'Query') return this.#admitQuery(message.sql, bytes, unit, mayWait);
-    if (message.type === 'Bind') return this.#admitBind(message, bytes, unit, mayWait);
-    await this.#admitOther(message, bytes, unit);
-    return 'done';
-  }
-
-  async #admitOther(message: Exclude<FrontendMessage, { type: 'Query' | 'Bind' }>, bytes: Buffer, unit: Unit): Promise<void> {
+  #admitMessage(message: FrontendMessage, bytes: Buffer, unit: Unit, mayWait: boolean): void | Promise<Admitted | void> {
     switch (message.type) {
+      case 'Query':
+        return this.#admitQuery(message.sql, bytes, unit, mayWait);
+      case 'Bind':
+        return this.#admitBind(message, bytes, unit, mayWait);
       case 'Parse':
         return this.#admitParse(message, bytes, unit);
       case 'Describe':
-        if (message.of === 'statement') await this.#options.gatekeeper.findStatement(message.name, this.#segment);
-        else await this.#options.gatekeeper.lookUpPortal(message.name, this.#segment);
-        unit.forward.push({ bytes, owed: { kind: 'describe' } });
-        return;
+        return this.#admitDescribe(message, bytes, unit);
       case 'Execute':
         return this.#admitExecute(message, bytes, unit);
       case 'Close':
@@ -245,6 +243,13 @@ export class Admission {
     let finish: (end: LimitedEnd) => void = () => undefined;
     const ended = new Promise<LimitedEnd>((resolve) => (finish = resolve));
     return { bytes, owed: { kind: 'limited', ...what, finish }, ended };
+  }
+
+  async #admitDescribe({ of, name }: { readonly of: 'statement' | 'portal'; readonly name: string }, bytes: Buffer, unit: Unit): Promise<void> {
+    const { gatekeeper } = this.#options;
+    if (of === 'statement') await gatekeeper.findStatement(name, this.#segment);
+    else await gatekeeper.lookUpPortal(name, this.#segment);
+    unit.forward.push({ bytes, owed: { kind: 'describe' } });
   }
 
   #admitClose(of: 'statement' | 'portal', name: string, bytes: Buffer, unit: Unit): void {

@@ -124,7 +124,7 @@ export class Gatekeeper {
   }
 
   /** Undefined for a portal that the protocol did not make: it is a cursor declared in SQL, or not there. */
-  async lookUpPortal(name: string, segment: number): Promise<Portal | undefined> {
+  lookUpPortal(name: string, segment: number): Promise<Portal | undefined> | Portal | undefined {
     return this.#find(() => this.#options.pending.portals.find(name, segment));
   }
 
@@ -136,7 +136,12 @@ export class Gatekeeper {
     });
   }
 
-  async #find<T>(lookUp: () => { readonly value: T | undefined } | 'wait'): Promise<T | undefined> {
+  #find<T>(lookUp: () => { readonly value: T | undefined } | 'wait'): Promise<T | undefined> | T | undefined {
+    const found = lookUp();
+    return found === 'wait' ? this.#findLater(lookUp) : found.value;
+  }
+
+  async #findLater<T>(lookUp: () => { readonly value: T | undefined } | 'wait'): Promise<T | undefined> {
     for (;;) {
       const found = lookUp();
       if (found !== 'wait') return found.value;
@@ -153,7 +158,8 @@ export class Gatekeeper {
     const { masking } = this.#options;
     masking.checkUnchanged();
     if (prepared.executes.length === 0) {
-      const verdict = (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, new Map());
+      const fetches = prepared.outlines.some((outline) => outline.fetches.length > 0);
+      const verdict = (fetches ? await this.#refuseFetch(prepared, prepared.outlines, segment) : undefined) ?? this.#decide(prepared, noneExecuted);
       return verdict.ok && masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
     }
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
@@ -290,6 +296,7 @@ export class Gatekeeper {
   }
 }
 
+const noneExecuted: ReadonlyMap<string, readonly StatementOutline[]> = new Map();
 const emptyPrepared: Prepared = {
   sql: '',
   text: '',

@@ -91,7 +91,8 @@ export class Statements {
     for (let item = this.#take(); item !== undefined; item = this.#take()) {
       let unit = this.#newUnit();
       for (let count = 1; item !== undefined; count++) {
-        let admitted = await this.#options.admission.admit(item, unit, false);
+        const admitting = this.#options.admission.admit(item, unit, false);
+        let admitted = admitting instanceof Promise ? await admitting : admitting;
         if (admitted === 'must-wait') {
           // What came before must not wait with it.
           await this.#forward(unit);
