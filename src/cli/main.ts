@@ -32,7 +32,7 @@ export async function main(options: MainOptions): Promise<number> {
     await program.parseAsync(options.argv, { from: 'user' });
     return 0;
   } catch (error) {
-    const exitCode = report(error, io);
+    const exitCode = await report(error, io);
     const { aborted, reason } = options.stopSignal();
     // What fails after a signal fails because of it; a bug is one all the same.
     return aborted && error instanceof GateError ? exitOfSignal(reason).exitCode : exitCode;
@@ -77,7 +77,7 @@ function readGlobalFlags(argv: readonly string[]): GlobalFlags {
   return { json: own.includes('--json'), ...(at !== -1 && relay !== undefined && { relay }) };
 }
 
-function report(error: unknown, io: Io): number {
+async function report(error: unknown, io: Io): Promise<number> {
   if (error instanceof ExitCode) return error.exitCode;
   if (isClosedPipe(error)) return 141;
   if (error instanceof CommanderError) {
@@ -97,7 +97,9 @@ function report(error: unknown, io: Io): number {
   if (io.json) writeError(io, { code, message, ...(isSql && { sqlstate }), ...details });
   else {
     const lines = [`gate: ${message}`, rule && `  rule: ${rule}`, requestId && `  request: ${requestId}`, hint && `  ${hint}`];
-    io.writeError(`${lines.filter(Boolean).join('\n')}\n`);
+    const { showHidden } = await import('../audit/visible-text.ts');
+    // A relay's words repeat names that others have chosen.
+    io.writeError(`${showHidden(lines.filter(Boolean).join('\n'))}\n`);
   }
   return error.exitCode;
 }

@@ -80,7 +80,11 @@ function shownCommit(issuer: TrustedIssuer, claims: Claims, told: Told): Shown |
 }
 
 function signerOf(commit: Commit, { people }: Workloads): Person | undefined {
-  return commit.signature === undefined ? undefined : [...people.values()].find(({ keys }) => signingKeyOf(commit, keys) !== undefined);
+  if (commit.signature === undefined) return undefined;
+  const all = [...people.values()];
+  // Of all keys at once: the signature is read once, however many people there are.
+  const key = signingKeyOf(commit, all.flatMap(({ keys }) => keys));
+  return key === undefined ? undefined : all.find(({ keys }) => keys.includes(key));
 }
 
 function claimedLinks(told: Told, commit: Commit | undefined): Link[] {

@@ -1,7 +1,7 @@
 /** SSH signatures of commits (OpenSSH, PROTOCOL.sshsig, namespace "git"), verified against keys that the policy lists. */
 import { createHash, verify } from 'node:crypto';
 import type { Commit } from './commit.ts';
-import { curveBytes, parseSshKey, readStrings, unsigned, writeString, type SshKey } from './ssh-key.ts';
+import { blobOf, curveBytes, parseSshKey, readStrings, unsigned, writeString, type SshKey } from './ssh-key.ts';
 
 const magic = Buffer.from('SSHSIG');
 const namespace = Buffer.from('git');
@@ -11,8 +11,9 @@ export function signingKeyOf(commit: Commit, keys: readonly string[]): string | 
   const signature = commit.signature === undefined ? undefined : parseSignature(commit.signature);
   if (signature === undefined) return undefined;
   return keys.find((line) => {
-    const key = parseSshKey(line);
-    return key?.blob.equals(signature.publicKey) === true && isSigned(commit.signed, signature, key);
+    // Making a key of a line takes long, and this is asked at each request of a login.
+    const key = blobOf(line).equals(signature.publicKey) ? parseSshKey(line) : undefined;
+    return key !== undefined && isSigned(commit.signed, signature, key);
   });
 }
 

@@ -12,6 +12,11 @@ export const sshKeyTypes = ['ssh-ed25519', 'ecdsa-sha2-nistp256', 'ecdsa-sha2-ni
 const rsaBitsMin = 2048;
 const rsaBitsMax = 16384;
 
+/** As it stands in a line, unchecked. */
+export function blobOf(line: string): Buffer {
+  return Buffer.from(line.trim().split(/[ \t]+/)[1] ?? '', 'base64');
+}
+
 /** Undefined for a line that is no key of a known type, has options before it, or is too short to be safe. */
 export function parseSshKey(line: string): SshKey | undefined {
   const [type = '', base64 = ''] = line.trim().split(/[ \t]+/);

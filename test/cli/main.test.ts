@@ -42,6 +42,11 @@ test.each([
   expect(end).toEqual({ exitCode, words: 'gate: the login was cancelled\n' });
 });
 
+test('names in a refusal do not reach the terminal as commands', async () => {
+  const { words } = await endOf(new GateError('denied', 'request r_1 of \u001b]0;x\u0007 \u202eann\nnext', { hint: 'ask \u009b2J' }));
+  expect(words).toBe('gate: request r_1 of \\x1b]0;x\\x07 \\u{202e}ann\nnext\n  ask \\x9b2J\n');
+});
+
 test('a bug is one also after Ctrl-C', async () => {
   expect(await endOf(new Error('a bug'), 'SIGINT')).toMatchObject({ exitCode: 1, words: expect.stringContaining('report it') });
 });

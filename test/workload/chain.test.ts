@@ -150,6 +150,24 @@ describe('the commit object', () => {
     expect(linkOf(principal, 'human')).toMatchObject({ id: 'acct-ada', strength: 'verified' });
   });
 
+  test('one large signature and thousands of people do not keep the relay busy', () => {
+    // Thousands of empty strings, where two should be.
+    const parts = [keyBlob(publicKey), 'git', '', 'sha512', Buffer.alloc(32_000)].map((part) => writeString(Buffer.from(part)));
+    const base64 = Buffer.concat([Buffer.from('SSHSIG\0\0\0\x01'), ...parts]).toString('base64');
+    const ident = 'Ada <ada@acme.example> 1 +0000';
+    const commit = Buffer.from(`tree ${'4'.repeat(40)}\nauthor ${ident}\ncommitter ${ident}\ngpgsig -----BEGIN SSH SIGNATURE-----\n ${base64}\n -----END SSH SIGNATURE-----\n\nm\n`);
+    const one = oneOf('generic', '', people());
+    const crowd = Array.from({ length: 3000 }, (_, index) => {
+      const key = Buffer.concat([writeString(Buffer.from('ssh-ed25519')), writeString(createHash('sha256').update(String(index)).digest())]);
+      return { name: `p${index}`, subject: `s${index}`, accounts: new Map(), emails: [], keys: [`ssh-ed25519 ${key.toString('base64')}`] };
+    });
+    const machines = { ...one.machines, people: new Map(crowd.map((person) => [person.name, person])) };
+    const claims = claimsOf('generic', { sha: parseCommit(commit)?.hash ?? '' });
+    const before = performance.now();
+    principalOf({ ...one, machines, claims, told: { links: [], commit } });
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
+
   test('signed with a key of nobody in the policy', () => {
     const stranger = commitOf('Ada <ada@acme.example>', 'm', generateKeyPairSync('ed25519').privateKey);
     const principal = run({ claims: { sha: stranger.hash }, told: { commit: stranger.object } });
