@@ -42,6 +42,8 @@ export type StackOptions = {
   /** For a server that is started here, as in postgresql.conf. */
   readonly postgresSettings?: Readonly<Record<string, string>>;
   readonly accessTokenSeconds?: number;
+  /** How often a login asks whether it was confirmed. Default one second. */
+  readonly pollSeconds?: number;
   /** How old tokens may be with which something is decided: "24h". The relay's default without it. */
   readonly groupsMaxAge?: string;
   /** The relay died without being asked to. */
@@ -181,6 +183,7 @@ async function startParts(plan: PartsPlan): Promise<[Postgres, Provider]> {
     stateFile: join(directory, 'secrets', 'provider.json'),
     ...(lastPort !== undefined && { port: lastPort }),
     ...(options.accessTokenSeconds !== undefined && { accessTokenSeconds: options.accessTokenSeconds }),
+    ...(options.pollSeconds !== undefined && { pollSeconds: options.pollSeconds }),
   });
   undo.push(() => provider.stop());
   return [postgres, provider];

@@ -111,10 +111,10 @@ function humanLink({ machines, issuer, claims }: { machines: Workloads; issuer: 
   const people = [...machines.people.values()];
   const account = accountOf(issuer.preset, claims);
   const starter = account === undefined ? undefined : people.find(({ accounts }) => accounts.get(issuer.name)?.includes(account) === true);
-  const proven = starter ?? signer;
-  // Who signed need not be who started it, so the record says which of the two is proven.
+  // Whoever starts a run can take a commit that another has signed: that counts only where the token says nobody who started it.
+  const proven = starter ?? (account === undefined ? signer : undefined);
   if (proven !== undefined) return { kind: 'human', value: proven.name, id: proven.subject, strength: 'verified', source: starter === undefined ? 'signature' : 'policy' };
-  const named = commit && people.find((person) => hasEmail(person, commit.author.email));
+  const named = signer ?? (commit && people.find((person) => hasEmail(person, commit.author.email)));
   return named && { kind: 'human', value: named.name, id: named.subject, strength: 'claimed', source: 'policy' };
 }
 

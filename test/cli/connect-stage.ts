@@ -46,6 +46,7 @@ export async function startConnectStage(): Promise<ConnectStage> {
   const stack = await startStack({
     program: [process.execPath, program],
     groupsMaxAge: '24h',
+    pollSeconds: 0.01,
     postgres,
     targets: [{ name: 'second-db', dsn: postgres.url('postgres') }],
   });

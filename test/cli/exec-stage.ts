@@ -27,9 +27,9 @@ export type ExecStage = {
 
 export async function startExecStage(): Promise<ExecStage> {
   const directory = await mkdtemp(join(tmpdir(), 'gate-exec-test-'));
-  const stack = await startStack({ program: [process.execPath, program], groupsMaxAge: '24h' });
+  const stack = await startStack({ program: [process.execPath, program], groupsMaxAge: '24h', pollSeconds: 0.01 });
   const tokens = new Map<string, string>();
-  for (const { name } of stack.accounts) tokens.set(name, await logIn(stack.issuer, name));
+  await Promise.all(stack.accounts.map(async ({ name }) => tokens.set(name, await logIn(stack.issuer, name))));
   const start: ExecStage['start'] = (account, words, more = {}) => {
     const child = spawn(process.execPath, [program, ...words], {
       env: {

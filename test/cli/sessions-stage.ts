@@ -43,7 +43,7 @@ export type Stage = {
 };
 
 export async function startStage(): Promise<Stage> {
-  const stack = await startStack({ program: [process.execPath, program], groupsMaxAge: '24h' });
+  const stack = await startStack({ program: [process.execPath, program], groupsMaxAge: '24h', pollSeconds: 0.01 });
   const scratch = await mkdtemp(join(tmpdir(), 'gate-sessions-test-'));
   const stop = async () => {
     await stack.stop();

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bind, close, execute, parse, segment, Stage, type Step } from './evasions-stage.ts';
 
 let stage: Stage;
+/** The sample of the laboratory is not as it was made, or not made yet. */
+let isLabChanged = true;
 
 beforeAll(async () => {
   stage = await Stage.open();
@@ -159,7 +161,9 @@ const others: readonly Attack[] = [
 describe.each([['writes', writes], ['code of the database', ownCode], ['reads', reads], ['others', others]] as const)('%s', (_, attacks) => {
   test.each(attacks.filter(({ roles }) => roles.length > 0).map((attack) => [attack.name, attack] as const))('%s', async (__, { steps, effect, roles }) => {
     const seen = async (database: 'lab' | 'guarded', raw: string) => (effect === 'secret' ? raw.includes('topsecret') : stage.ask(database, effect));
-    await stage.renew('lab');
+    if (isLabChanged) await stage.renew('lab');
+    // What only reads leaves the sample, and what it does in a session of its own ends with that.
+    isLabChanged = effect !== 'secret';
     const open = await stage.play('lab', 'open', steps);
     const problems: string[] = [];
     if (!(await seen('lab', open.raw))) problems.push(`no effect for open: ${open.replies.join(' ')}`);

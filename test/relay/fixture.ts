@@ -85,7 +85,7 @@ export async function startRelayFixture(options: FixtureOptions = {}): Promise<R
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'gate-relay-test-')));
   const [postgres, provider] = await Promise.all([
     startPostgres({ settings: { log_statement: 'all' }, ...(otherServer !== undefined && { binaries: otherServer }) }),
-    startProvider({ accounts: DEMO_ACCOUNTS, audience: 'gate-relay', clientId: 'gate-cli' }),
+    startProvider({ accounts: DEMO_ACCOUNTS, audience: 'gate-relay', clientId: 'gate-cli', pollSeconds: 0.01 }),
   ]);
   const admin = new Client({ connectionString: postgres.url('postgres') });
   admin.on('error', () => undefined);

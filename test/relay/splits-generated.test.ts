@@ -9,7 +9,7 @@ import { RawClient } from './raw-client.ts';
 import { randomCut, single, SplittingProxy, whole, writePieces, type Cut } from './splitting.ts';
 
 /** A release is tried with GATE_TEST_SESSIONS=200 GATE_TEST_SPLITS=50, which takes an hour on a small machine. */
-const sessionCount = Number(process.env['GATE_TEST_SESSIONS'] ?? 12);
+const sessionCount = Number(process.env['GATE_TEST_SESSIONS'] ?? 8);
 const splits = Number(process.env['GATE_TEST_SPLITS'] ?? 3);
 const seed = Number(process.env['GATE_TEST_SEED'] ?? 20_261_126);
 

@@ -138,7 +138,10 @@ describe('the commit object', () => {
     const signed = commitOf('Ada <ADA@acme.example>', 'm', privateKey);
     const proven = run({ claims: { sha: signed.hash }, told: { commit: signed.object } });
     expect(linkOf(proven, 'author')).toEqual({ kind: 'author', value: 'Ada <ADA@acme.example>', strength: 'verified', source: 'signature' });
-    expect(linkOf(proven, 'human')).toEqual({ kind: 'human', value: 'ada', id: 'acct-ada', strength: 'verified', source: 'signature' });
+    // The token names the account that started it, and that is nobody's: who has signed may be somebody else.
+    expect(linkOf(proven, 'human')).toEqual({ kind: 'human', value: 'ada', id: 'acct-ada', strength: 'claimed', source: 'policy' });
+    const alone = run({ claims: { sha: signed.hash, actor: undefined, actor_id: undefined }, told: { commit: signed.object } });
+    expect(linkOf(alone, 'human')).toEqual({ kind: 'human', value: 'ada', id: 'acct-ada', strength: 'verified', source: 'signature' });
     const unproven = run({ preset: 'circleci', told: { commit: signed.object } });
     expect(['author', 'human'].map((kind) => linkOf(unproven, kind as Link['kind'])?.strength)).toEqual(['claimed', 'claimed']);
   });
@@ -147,7 +150,7 @@ describe('the commit object', () => {
     const signed = commitOf('Bob <bob@acme.example>', 'm', privateKey);
     const principal = run({ claims: { sha: signed.hash }, told: { commit: signed.object } });
     expect(linkOf(principal, 'author')).toMatchObject({ value: 'Bob <bob@acme.example>', strength: 'claimed' });
-    expect(linkOf(principal, 'human')).toMatchObject({ id: 'acct-ada', strength: 'verified' });
+    expect(linkOf(principal, 'human')).toMatchObject({ id: 'acct-ada', strength: 'claimed' });
   });
 
   test('one large signature and thousands of people do not keep the relay busy', () => {
