@@ -162,8 +162,8 @@ describe.each([['writes', writes], ['code of the database', ownCode], ['reads', 
   test.each(attacks.filter(({ roles }) => roles.length > 0).map((attack) => [attack.name, attack] as const))('%s', async (__, { steps, effect, roles }) => {
     const seen = async (database: 'lab' | 'guarded', raw: string) => (effect === 'secret' ? raw.includes('topsecret') : stage.ask(database, effect));
     if (isLabChanged) await stage.renew('lab');
-    // What only reads leaves the sample, and what it does in a session of its own ends with that.
-    isLabChanged = effect !== 'secret';
+    // Where the effect is what was read, the sample stays as it was, unless the reading is done by a write.
+    isLabChanged = effect !== 'secret' || steps.some((step) => typeof step !== 'string' || /\b(delete|update|insert|merge)\b/.test(step));
     const open = await stage.play('lab', 'open', steps);
     const problems: string[] = [];
     if (!(await seen('lab', open.raw))) problems.push(`no effect for open: ${open.replies.join(' ')}`);
