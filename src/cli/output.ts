@@ -43,7 +43,7 @@ export function formatRelative(time: string, now: Date): string {
   const magnitude = Math.abs(seconds);
   const text =
     magnitude < 120 ? `${magnitude} s` : magnitude < 7200 ? `${Math.round(magnitude / 60)} min` : `${Math.round(magnitude / 3600)} h`;
-  return seconds < 0 ? `${text} ago` : `in ${text}`;
+  return seconds <= 0 ? `${text} ago` : `in ${text}`;
 }
 
 /** A length of time: "45 s", "14 min 30 s", "8 h", "1 h 30 min". */

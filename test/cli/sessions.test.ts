@@ -31,7 +31,7 @@ describe('gate sessions list', () => {
     expect(head.split(/ {2,}/)).toEqual(
       ['SESSION', 'USER', 'TARGET', 'ROLE', 'COMMAND', 'STARTED', 'STATE', 'STATEMENTS', 'REFUSED', 'REASON'],
     );
-    const ago = expect.stringMatching(/^\d+ (s|min) ago$|^in 0 s$/);
+    const ago = expect.stringMatching(/^\d+ (s|min) ago$/);
     const who = expect.stringMatching(/engineer|Erin/);
     expect(first.split(/ {2,}/)).toEqual(
       [stage.idle, who, 'prod-db', 'engineer', 'exec', ago, 'open', '0', '0', 'later'],
