@@ -30,6 +30,7 @@ export class Commits {
   #firm: Batch | undefined;
   /** Written and not synced, in order. */
   #unsynced: { readonly batch: Batch; readonly place: Place }[] = [];
+  #unsyncedBytes = 0;
   /** Kept ones whose sync failed: to be written again before all else. */
   #lost: Batch[] = [];
   #inFlightBytes = 0;
@@ -56,8 +57,8 @@ export class Commits {
 
   /** Bytes that wait for the disk. */
   get pendingBytes(): number {
-    const waiting = [this.#kept, this.#firm, ...this.#lost, ...this.#unsynced.map(({ batch }) => batch)];
-    return waiting.reduce((sum, batch) => sum + (batch?.bytes ?? 0), this.#inFlightBytes);
+    const lost = this.#lost.length === 0 ? 0 : this.#lost.reduce((sum, { bytes }) => sum + bytes, 0);
+    return (this.#kept?.bytes ?? 0) + (this.#firm?.bytes ?? 0) + lost + this.#unsyncedBytes + this.#inFlightBytes;
   }
 
   /** Entries of one session in order, each with the end of the session's chain that it makes. `isKept`: they count once they are written. */
@@ -101,7 +102,7 @@ export class Commits {
       this.#inFlightBytes = batches.reduce((sum, { bytes }) => sum + bytes, 0);
       try {
         await this.#write(batches);
-        if (this.#isSyncDue || batches.some(({ isUrgent }) => isUrgent) || this.#unsyncedBytes() > unsyncedBytesMax) await this.#sync();
+        if (this.#isSyncDue || batches.some(({ isUrgent }) => isUrgent) || this.#unsyncedBytes > unsyncedBytesMax) await this.#sync();
       } catch (error) {
         this.#fail(unavailable(error), batches);
       }
@@ -124,6 +125,7 @@ export class Commits {
     let at = from;
     for (const batch of all) {
       this.#unsynced.push({ batch, place: { segment, from: at } });
+      this.#unsyncedBytes += batch.bytes;
       at += batch.bytes;
       if (batch.isKept) batch.written.resolve();
     }
@@ -148,6 +150,7 @@ export class Commits {
       leaves: batches.reduce((sum, { leaves }) => sum + leaves.length, 0),
     });
     this.#unsynced = [];
+    this.#unsyncedBytes = 0;
     this.#failure = undefined;
     for (const { batch, place } of synced) {
       const { segment, from } = place;
@@ -159,10 +162,6 @@ export class Commits {
       batch.written.resolve();
       batch.durable.resolve();
     }
-  }
-
-  #unsyncedBytes(): number {
-    return this.#unsynced.reduce((sum, { batch }) => sum + batch.bytes, 0);
   }
 
   /** Opens the next segment when nobody has anything to record: the header of it is proof enough of a working disk. */
@@ -192,6 +191,7 @@ export class Commits {
     }, this.#options.probeMs).unref();
     const written = this.#unsynced.map(({ batch }) => batch);
     this.#unsynced = [];
+    this.#unsyncedBytes = 0;
     this.#lost.push(...written.filter(({ isKept }) => isKept));
     const waiting = [this.#kept, this.#firm].filter((batch) => batch !== undefined);
     this.#kept = this.#firm = undefined;
