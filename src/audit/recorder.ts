@@ -11,11 +11,17 @@ export interface Recorder {
   /**
    * Appends events that count once the operating system has them. `written` rejects when it has not, and then they do
    * not count. What was written stays, and is written again where a sync fails; `durable` rejects then all the same.
-   * Without `isUrgent` they are synced soon, or with the next that must be.
    */
-  write(session: string, events: readonly Event[], isUrgent: boolean): Written;
+  write(session: string, events: readonly Event[], haste: Haste): Written;
   /** Whether the last write succeeded, or the log has been opened anew since. */
   readonly isAvailable: boolean;
 }
 
-export type Written = { readonly written: Promise<void>; readonly durable: Promise<void> };
+/**
+ * What is waited for. `disk`: they are synced at once. `system`: they are written at once, and synced soon or with the
+ * next that must be. `later`: they are written soon, or with the next.
+ */
+export type Haste = 'disk' | 'system' | 'later';
+
+/** Without `written` the operating system has them already. `durable` is there where the disk is waited for. */
+export type Written = { readonly written?: Promise<void>; readonly durable?: Promise<void> };

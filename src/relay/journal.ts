@@ -15,6 +15,10 @@ const backlogMax = 10_000;
 /** How often what could not be written is tried again when nothing else happens in the session. */
 const backlogRetryMs = 1000;
 
+/** What the result of a recorded statement waits for. */
+export type Recorded = { readonly durable?: Promise<void> };
+const nothingToWaitFor: Recorded = {};
+
 export class Journal {
   readonly session: string;
   /** What its statements come to, as far as it has not been taken out yet. */
@@ -45,55 +49,75 @@ export class Journal {
   }
 
   /** Resolves when the events are durable; rejects with `record-unavailable` when they do not count. */
-  record(events: readonly Event[]): Promise<void> {
-    return this.#withBacklog(events, (all) => this.#recorder.record(this.session, all));
+  async record(events: readonly Event[]): Promise<void> {
+    const all = this.#withBacklog(events);
+    try {
+      await this.#recorder.record(this.session, all);
+    } catch (error) {
+      this.#putBack(all, events);
+      throw error;
+    }
+    this.usage.add(all);
   }
 
   /**
-   * Resolves when what these events are about may be forwarded, by the durability of the session; rejects as `record`
-   * does. Where the result has to wait for the disk, `durable` is what it waits for.
+   * Answers when what these events are about may be forwarded, by the durability of the session: at once, where no
+   * promise comes back; rejects as `record` does. Where the result has to wait for the disk, `durable` is what it waits for.
    */
-  async recordToForward(events: readonly Event[]): Promise<{ readonly durable?: Promise<void> }> {
-    if (this.#durability === 'before-forward') return this.record(events).then(() => ({}));
-    const isUrgent = this.#durability === 'before-result';
-    let durable: Promise<void> | undefined;
-    await this.#withBacklog(events, (all) => {
-      const recording = this.#recorder.write(this.session, all, isUrgent);
-      durable = recording.durable;
-      return recording.written;
+  recordToForward(events: readonly Event[]): Recorded | Promise<Recorded> {
+    if (this.#durability === 'before-forward') return this.record(events).then(() => nothingToWaitFor);
+    const all = this.#withBacklog(events);
+    const { written, durable } = this.#recorder.write(this.session, all, this.#durability === 'before-result' ? 'disk' : 'system');
+    const recorded = durable === undefined ? nothingToWaitFor : { durable };
+    if (written === undefined) {
+      this.usage.add(all);
+      return recorded;
+    }
+    const done = () => {
+      this.usage.add(all);
+      return recorded;
+    };
+    return written.then(done, (error: unknown) => {
+      this.#putBack(all, events);
+      throw error;
     });
-    return isUrgent && durable !== undefined ? { durable } : {};
   }
 
-  async #withBacklog(events: readonly Event[], record: (all: readonly Event[]) => Promise<void>): Promise<void> {
-    const backlog = this.#backlog;
+  /** With what could not be written before. */
+  #withBacklog(events: readonly Event[]): readonly Event[] {
+    if (this.#backlog.length === 0) return events;
+    const all = [...this.#backlog, ...events];
     this.#backlog = [];
-    const all = backlog.length === 0 ? events : [...backlog, ...events];
-    try {
-      await record(all);
-      this.usage.add(all);
-    } catch (error) {
-      this.#backlog.unshift(...backlog.slice(0, backlogMax - this.#backlog.length));
-      throw error;
-    }
+    return all;
+  }
+
+  /** What of it was the backlog is that again; `events` are for the caller to care about. */
+  #putBack(all: readonly Event[], events: readonly Event[]): void {
+    const backlog = all.slice(0, all.length - events.length);
+    this.#backlog.unshift(...backlog.slice(0, backlogMax - this.#backlog.length));
   }
 
   /** For what has happened already and can no longer be refused: written as soon as the log can be written. */
   note(event: Event): Promise<void> {
-    return this.#keep(event, this.record([event]));
+    return this.record([event]).catch(() => this.#keep(event));
   }
 
-  /** The same, for what nobody waits for: it shares the sync of what comes next. */
+  /** The same, for what nobody waits for: it shares the write of what comes next. */
   #noteSoon(event: Event): void {
-    const written = this.#withBacklog([event], (all) => this.#recorder.write(this.session, all, false).written);
-    void this.#keep(event, written);
+    const events = [event];
+    const all = this.#withBacklog(events);
+    const { written } = this.#recorder.write(this.session, all, 'later');
+    if (written === undefined) return this.usage.add(all);
+    const failed = () => {
+      this.#putBack(all, events);
+      this.#keep(event);
+    };
+    written.then(() => this.usage.add(all), failed);
   }
 
-  #keep(event: Event, recording: Promise<void>): Promise<void> {
-    return recording.catch(() => {
-      if (this.#backlog.length < backlogMax) this.#backlog.push(event);
-      this.#retryLater();
-    });
+  #keep(event: Event): void {
+    if (this.#backlog.length < backlogMax) this.#backlog.push(event);
+    this.#retryLater();
   }
 
   #retryLater(): void {

@@ -1,6 +1,6 @@
 /** The record and the desk of approvals as a worker sees them: both are the primary's. */
 import type { Event } from '../audit/entry.ts';
-import type { Recorder, Written } from '../audit/recorder.ts';
+import type { Haste, Recorder, Written } from '../audit/recorder.ts';
 import type { ApprovalDesk } from '../grant/request.ts';
 import type { Peer } from './peer.ts';
 import type { PrimaryCalls } from './worker-calls.ts';
@@ -17,9 +17,10 @@ export class RemoteRecorder implements Recorder {
     return this.#primary.call('record', [session, events]);
   }
 
-  write(session: string, events: readonly Event[], isUrgent: boolean): Written {
+  write(session: string, events: readonly Event[], haste: Haste): Written {
     const token = ++this.#lastToken;
-    const written = this.#primary.call('write', [session, events, isUrgent, token]);
+    const written = this.#primary.call('write', [session, events, haste, token]);
+    if (haste !== 'disk') return { written };
     const durable = this.#primary.call('durable', [token]);
     // Not everybody who writes waits for the disk.
     durable.catch(() => undefined);

@@ -9,7 +9,7 @@ const requestsMax = 100;
 export class UsageCount {
   /** A kind that has not been seen before: kinds are few, and worth keeping at once. */
   onNewKind: (() => void) | undefined;
-  readonly #seen = new Set<StatementKind>();
+  readonly #seen = new Set<string>();
   #kinds = new Set<StatementKind>();
   #rows = 0;
   readonly #seenRequests = new Set<string>();
@@ -28,9 +28,10 @@ export class UsageCount {
         isNew = true;
       }
       for (const kind of event.kinds) {
+        if (this.#seen.has(kind)) continue;
+        this.#seen.add(kind);
         const known = statementKinds.find((one) => one === kind);
-        if (known === undefined || this.#seen.has(known)) continue;
-        this.#seen.add(known);
+        if (known === undefined) continue;
         this.#kinds.add(known);
         isNew = true;
       }

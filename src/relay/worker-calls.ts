@@ -1,6 +1,7 @@
 /** What the processes of a relay with workers ask each other for. */
 import type { ErrorBody } from '../api/api.ts';
 import type { Event } from '../audit/entry.ts';
+import type { Haste } from '../audit/recorder.ts';
 import type { Session } from '../grant/grant.ts';
 import type { ApprovalDesk } from '../grant/request.ts';
 import type { LastNumbers } from '../store/log-index.ts';
@@ -21,7 +22,7 @@ export type PrimaryCalls = {
   readonly open: (asking: Asking, session: string) => Promise<Elsewhere | undefined>;
   readonly record: (session: string, events: readonly Event[]) => Promise<void>;
   /** Resolves when written. `token` is new with each call. */
-  readonly write: (session: string, events: readonly Event[], isUrgent: boolean, token: number) => Promise<void>;
+  readonly write: (session: string, events: readonly Event[], haste: Haste, token: number) => Promise<void>;
   /** Of what was written by this token; to be asked once, behind it. */
   readonly durable: (token: number) => Promise<void>;
   readonly take: ApprovalDesk['take'];

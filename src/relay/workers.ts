@@ -216,10 +216,10 @@ export class Workers {
         return elsewhere;
       },
       record: (session, events) => recorder.record(session, events),
-      write: (session, events, isUrgent, token) => {
-        const { written, durable } = recorder.write(session, events, isUrgent);
-        durables.set(token, durable);
-        return written;
+      write: async (session, events, haste, token) => {
+        const { written, durable } = recorder.write(session, events, haste);
+        if (durable !== undefined) durables.set(token, durable);
+        await written;
       },
       durable: async (token) => {
         const durable = durables.get(token);

@@ -7,7 +7,7 @@ import type { SessionState, Tip } from './log-index.ts';
 export type Framed = { readonly entry: FramedLine; readonly sealed?: Buffer };
 
 /** `leaf`: of the last entry, counted within the batch. */
-type Touch = { tip: Tip; readonly from: number; to: number; leaf: number };
+type Touch = { tip: Tip; from: number; to: number; leaf: number };
 
 export class Batch {
   readonly chunks: Buffer[] = [];
@@ -39,26 +39,65 @@ export class Batch {
     const touch = this.touched.get(state);
     const leaf = this.leaves.length;
     if (touch === undefined) this.touched.set(state, { tip, from: this.bytes, to, leaf });
-    else Object.assign(touch, { tip, to, leaf });
+    else {
+      touch.tip = tip;
+      touch.to = to;
+      touch.leaf = leaf;
+    }
     if (sealed !== undefined) this.chunks.push(sealed);
     this.chunks.push(entry.bytes);
     this.leaves.push(entry.json);
     this.bytes = to;
     this.hash = entry.hash;
   }
+
+  /** Takes over what another holds, which was written right behind this one. */
+  append(other: Batch): void {
+    for (const [state, { tip, from, to, leaf }] of other.touched) {
+      const touch = { tip, from: this.bytes + from, to: this.bytes + to, leaf: this.leaves.length + leaf };
+      const own = this.touched.get(state);
+      if (own === undefined) this.touched.set(state, touch);
+      else Object.assign(own, { ...touch, from: own.from });
+    }
+    for (const chunk of other.chunks) this.chunks.push(chunk);
+    for (const leaf of other.leaves) this.leaves.push(leaf);
+    this.bytes += other.bytes;
+    this.hash = other.hash;
+  }
 }
 
-/** A promise that others settle, and that nobody need wait for. */
+/** What others settle, and nobody need wait for: a promise where somebody asks. */
 class Settled {
-  readonly promise: Promise<void>;
-  resolve!: () => void;
-  reject!: (error: GateError) => void;
+  #state: 'open' | 'done' | GateError = 'open';
+  #promise: Promise<void> | undefined;
+  #resolve: () => void = () => undefined;
+  #reject: (error: GateError) => void = () => undefined;
 
-  constructor() {
-    this.promise = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
+  get isDone(): boolean {
+    return this.#state === 'done';
+  }
+
+  get promise(): Promise<void> {
+    if (this.#promise !== undefined) return this.#promise;
+    this.#promise = new Promise((resolve, reject) => {
+      if (this.#state === 'done') resolve();
+      else if (this.#state !== 'open') reject(this.#state);
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
-    this.promise.catch(() => undefined);
+    this.#promise.catch(() => undefined);
+    return this.#promise;
+  }
+
+  resolve(): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'done';
+    this.#resolve();
+  }
+
+  reject(error: GateError): void {
+    if (this.#state !== 'open') return;
+    this.#state = error;
+    this.#reject(error);
   }
 }

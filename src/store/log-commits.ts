@@ -1,5 +1,6 @@
-/** The way of entries to the disk: those of one tick in one write, synced where somebody waits for it, and committed in order. */
+/** The way of entries to the disk: written at once or those of one tick together, synced where somebody waits for it, and committed in order. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Haste } from '../audit/recorder.ts';
 import type { GateError } from '../errors/errors.ts';
 import { unavailable } from './frame-event.ts';
 import { Batch, type Framed } from './log-batch.ts';
@@ -8,6 +9,8 @@ import type { Place, SegmentWriter } from './segment-writer.ts';
 
 /** What nobody waits for is synced after this time at the latest. */
 export const syncMs = 200;
+/** And what may wait is written after this time at the latest, with what comes before. */
+const laterMs = 10;
 /** Or when it has come to so much: one sync must not take long. */
 const unsyncedBytesMax = 8 * 1024 * 1024;
 
@@ -37,6 +40,8 @@ export class Commits {
   #draining: Promise<void> | undefined;
   #isSyncDue = false;
   #syncTimer: NodeJS.Timeout | undefined;
+  #laterTimer: NodeJS.Timeout | undefined;
+  #isLaterSet = false;
   #probe: NodeJS.Timeout | undefined;
   #failure: GateError | undefined;
   #retryAt = 0;
@@ -62,15 +67,44 @@ export class Commits {
   }
 
   /** Entries of one session in order, each with the end of the session's chain that it makes. `isKept`: they count once they are written. */
-  add(state: SessionState, lines: readonly { readonly framed: Framed; readonly tip: Tip }[], how: { readonly isKept: boolean; readonly isUrgent: boolean }): Batch {
+  add(state: SessionState, lines: readonly { readonly framed: Framed; readonly tip: Tip }[], how: { readonly isKept: boolean; readonly haste: Haste }): Batch {
     // What follows an entry that may still be given up is given up with it.
     const follows = this.#firm?.touched.has(state) === true;
     const batch = how.isKept && !follows ? (this.#kept ??= new Batch(true)) : (this.#firm ??= new Batch(false));
     for (const { framed, tip } of lines) batch.add(state, framed, tip);
-    if (how.isUrgent) batch.isUrgent = true;
+    if (how.haste === 'disk') batch.isUrgent = true;
     state.tip = lines.at(-1)?.tip ?? state.tip;
-    this.#draining ??= this.#drain();
+    if (this.#draining !== undefined) return batch;
+    if (batch.isKept && how.haste === 'later') this.#writeLater();
+    else this.#writeNow(batch);
     return batch;
+  }
+
+  /** What only has to be written needs no turn of its own: the call takes a few microseconds. */
+  #writeNow(batch: Batch): void {
+    const { writer } = this.#options;
+    const isAtOnce = batch.isKept && this.#failure === undefined && this.#lost.length === 0 && writer.hasRoom(batch.bytes);
+    if (!isAtOnce) return void (this.#draining ??= this.#drain());
+    this.#kept = undefined;
+    try {
+      const { segment, from } = writer.writeNow(batch.chunks);
+      this.#noteWritten(batch, { segment, from });
+    } catch (error) {
+      return this.#fail(unavailable(error), [batch]);
+    }
+    if (!batch.isUrgent && this.#unsyncedBytes <= unsyncedBytesMax) return;
+    this.#isSyncDue = true;
+    this.#draining = this.#drain();
+  }
+
+  #writeLater(): void {
+    if (this.#isLaterSet || this.#isClosed) return;
+    this.#isLaterSet = true;
+    this.#laterTimer ??= setTimeout(() => {
+      this.#isLaterSet = false;
+      if (this.#kept !== undefined && this.#draining === undefined) this.#writeNow(this.#kept);
+    }, laterMs).unref();
+    this.#laterTimer.refresh();
   }
 
   /** Writes and syncs what waits; what cannot be is given up. */
@@ -78,6 +112,7 @@ export class Commits {
     this.#isClosed = true;
     clearTimeout(this.#probe);
     clearTimeout(this.#syncTimer);
+    clearTimeout(this.#laterTimer);
     while (this.#draining !== undefined) await this.#draining;
     await this.flush();
     // What was rejected must not come back: only the header of another segment says that it does not count.
@@ -122,14 +157,21 @@ export class Commits {
     }
     const { segment, from } = await writer.write(all.flatMap(({ chunks }) => chunks));
     this.#failure = undefined;
+    this.#lost = [];
     let at = from;
     for (const batch of all) {
-      this.#unsynced.push({ batch, place: { segment, from: at } });
-      this.#unsyncedBytes += batch.bytes;
+      this.#noteWritten(batch, { segment, from: at });
       at += batch.bytes;
-      if (batch.isKept) batch.written.resolve();
     }
-    this.#lost = [];
+  }
+
+  #noteWritten(batch: Batch, place: Place): void {
+    this.#unsyncedBytes += batch.bytes;
+    const last = this.#unsynced.at(-1);
+    // Nobody waits for the one or the other to be synced, so they are one from here on.
+    if (last !== undefined && last.batch.isKept && batch.isKept && !last.batch.isUrgent && !batch.isUrgent && last.place.segment === place.segment) last.batch.append(batch);
+    else this.#unsynced.push({ batch, place });
+    if (batch.isKept) batch.written.resolve();
     if (this.#syncTimer === undefined && !this.#isClosed) {
       this.#syncTimer = setTimeout(() => {
         this.#syncTimer = undefined;

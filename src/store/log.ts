@@ -2,7 +2,7 @@
 import { statfs } from 'node:fs/promises';
 import { formatVerifierKey } from '../audit/checkpoint.ts';
 import { decisionsChain, type AuditEntry, type Event } from '../audit/entry.ts';
-import type { Recorder, Written } from '../audit/recorder.ts';
+import type { Haste, Recorder, Written } from '../audit/recorder.ts';
 import { GateError } from '../errors/errors.ts';
 import type { SessionCounts } from '../grant/grant.ts';
 import { frameEvent, needsKey, unavailable } from './frame-event.ts';
@@ -213,20 +213,26 @@ class FileLog implements Log {
   }
 
   record(session: string, events: readonly Event[]): Promise<void> {
-    const appended = this.#append(session, events, { isKept: false, isUrgent: true });
+    const appended = this.#append(session, events, { isKept: false, haste: 'disk' });
     return appended instanceof Promise ? appended.then((batch) => batch?.durable.promise) : (appended?.durable.promise ?? Promise.resolve());
   }
 
-  write(session: string, events: readonly Event[], isUrgent: boolean): Written {
-    const appended = this.#append(session, events, { isKept: true, isUrgent });
-    if (!(appended instanceof Promise)) return { written: appended?.written.promise ?? Promise.resolve(), durable: appended?.durable.promise ?? Promise.resolve() };
+  write(session: string, events: readonly Event[], haste: Haste): Written {
+    const appended = this.#append(session, events, { isKept: true, haste });
+    if (appended === undefined) return {};
+    if (!(appended instanceof Promise)) {
+      return {
+        ...(!appended.written.isDone && { written: appended.written.promise }),
+        ...(haste === 'disk' && { durable: appended.durable.promise }),
+      };
+    }
     const durable = appended.then((batch) => batch?.durable.promise);
     durable.catch(() => undefined);
-    return { written: appended.then((batch) => batch?.written.promise), durable };
+    return { written: appended.then((batch) => batch?.written.promise), ...(haste === 'disk' && { durable }) };
   }
 
   /** Undefined where there is nothing to append; a promise where that fails, or has to wait for keys. */
-  #append(session: string, events: readonly Event[], how: { readonly isKept: boolean; readonly isUrgent: boolean }): Batch | undefined | Promise<Batch | undefined> {
+  #append(session: string, events: readonly Event[], how: { readonly isKept: boolean; readonly haste: Haste }): Batch | undefined | Promise<Batch | undefined> {
     if (this.#isClosed) return Promise.reject(unavailable('the log is closed'));
     const { refusal } = this.#commits;
     if (refusal !== undefined) return Promise.reject(refusal);

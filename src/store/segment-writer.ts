@@ -85,6 +85,27 @@ export class SegmentWriter {
     return this.#current !== undefined && this.#current.writtenBytes + bytes > this.#options.segmentBytesMax;
   }
 
+  /** Whether so much can be written at once. */
+  hasRoom(bytes: number): boolean {
+    return this.#current !== undefined && bytes <= sliceBytesMax && !this.isFull(bytes);
+  }
+
+  /** As `write`, where there is room. When this throws, nothing that is not synced counts, and the segment has ended. */
+  writeNow(chunks: readonly Buffer[]): Place {
+    const segment = this.#current;
+    if (segment === undefined) throw new Error('no segment is open');
+    const bytes = Buffer.concat(chunks);
+    try {
+      writeWhole(this.#options.files, segment.descriptor, bytes);
+    } catch (error) {
+      this.end('failed');
+      throw error;
+    }
+    const from = segment.writtenBytes;
+    segment.writtenBytes += bytes.length;
+    return { segment: segment.number, from };
+  }
+
   /** Answers where the bytes lie. When this rejects, nothing that is not synced counts, and the segment has ended. */
   async write(chunks: readonly Buffer[]): Promise<Place> {
     const segment = (this.#current ??= await this.#open());

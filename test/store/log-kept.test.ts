@@ -27,14 +27,14 @@ async function run(directory: string, choose: Chooser) {
   let heldBack = 0;
   for (let number = 1; number <= last; number++) {
     const isUrgent = number % 3 === 0;
-    const { written, durable } = log.write('kept', [statement(number)], isUrgent);
-    durable.catch(() => undefined);
+    const { written, durable } = log.write('kept', [statement(number)], isUrgent ? 'disk' : 'system');
+    durable?.catch(() => undefined);
     const firm = log.record('firm', [statement(number)]);
-    const noted = log.write('firm', [outcome(number)], false).written;
-    const [isWritten, isFirm] = await Promise.all([written, firm, noted.catch(() => undefined)].map((one) => one.then(() => true, () => false)));
+    const noted = log.write('firm', [outcome(number)], number % 2 === 0 ? 'later' : 'system').written;
+    const [isWritten, isFirm] = await Promise.all([written, firm, noted?.catch(() => undefined)].map((one) => Promise.resolve(one).then(() => true, () => false)));
     if (isWritten) counted.kept.push(number);
     if (isFirm) counted.firm.push(number);
-    if (isUrgent && isWritten && !(await durable.then(() => true, () => false))) heldBack++;
+    if (isUrgent && isWritten && !(await durable?.then(() => true, () => false))) heldBack++;
   }
   await log.record('kept', [sessionClose]).catch(() => undefined);
   await log.close();
@@ -72,13 +72,13 @@ test('what nobody waits for is synced soon, and shares the sync of what comes ne
   for (const session of ['one', 'two']) await log.record(session, [sessionOpen]);
   const syncs = () => files.calls.filter((call) => call === 'fdatasync').length;
   const before = syncs();
-  await Promise.all([1, 2, 3].map((number) => log.write('one', [statement(number)], false).written));
+  await Promise.all([1, 2, 3].map((number) => log.write('one', [statement(number)], 'system').written));
   expect(syncs()).toBe(before);
   expect(log.counts('one').statements).toBe(0);
   await log.record('two', [statement(1)]);
   expect(syncs()).toBe(before + 1);
   expect(log.counts('one').statements).toBe(3);
-  await log.write('one', [statement(4)], false).written;
+  await log.write('one', [statement(4)], 'system').written;
   for (let waited = 0; log.counts('one').statements < 4; waited += 10) {
     expect(waited).toBeLessThan(5000);
     await sleep(10);
@@ -89,9 +89,9 @@ test('what nobody waits for is synced soon, and shares the sync of what comes ne
 test('readers and checkpoints get what was written', async () => {
   const log = await openLog(join(await temporaryDirectory(), 'log'), { publishMs: never });
   await log.record('one', [sessionOpen]);
-  await log.write('one', [statement(1)], false).written;
+  await log.write('one', [statement(1)], 'system').written;
   expect(await statementsIn(log.entries('one'))).toEqual([1]);
-  await log.write('one', [statement(2)], false).written;
+  await log.write('one', [statement(2)], 'system').written;
   await log.publish();
   expect(log.publisher.published.checkpoint.size).toBe(3);
   expect((await collect(log.entries('one'))).map(({ seq }) => seq)).toEqual([1, 2, 3]);
