@@ -1,6 +1,5 @@
 /** What each message of the client comes to: decided, perhaps held, and put into the unit that is recorded and forwarded. */
 import { randomBytes } from 'node:crypto';
-import type { EventOf } from '../audit/entry.ts';
 import { GateError } from '../errors/errors.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
 import {
@@ -12,7 +11,7 @@ import {
   type BoundValue,
   type FrontendMessage,
 } from '../pgwire/frontend.ts';
-import { shapeOf } from '../sql/shape.ts';
+import { andThen } from './and-then.ts';
 import { Capture, captureLimits } from './capture.ts';
 import { checkedName } from './frontend-limits.ts';
 import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeeper.ts';
@@ -23,6 +22,7 @@ import type { LimitedEnd, Owed, Pending, Portal, Prepared, Run } from './pending
 import { transactionAborted } from './refusal.ts';
 import { countsRows } from './row-limit.ts';
 import type { SettingsWatch } from './settings-watch.ts';
+import { knownShapeOf, maskedEvent, tablesEvent } from './statement-event.ts';
 import { flushMessage, type Forwarded, type Unit } from './unit.ts';
 
 export type AdmissionOptions = {
@@ -38,6 +38,12 @@ export type AdmissionOptions = {
 
 /** `terminate`: the client has said goodbye. */
 export type Admitted = 'done' | 'must-wait' | 'terminate';
+
+type Bind = Extract<FrontendMessage, { type: 'Bind' }>;
+type Parse = Extract<FrontendMessage, { type: 'Parse' }>;
+type Execute = Extract<FrontendMessage, { type: 'Execute' }>;
+/** Nothing, where it is done. */
+type Admitting = Admitted | void | Promise<Admitted | void>;
 
 export class Admission {
   readonly #options: AdmissionOptions;
@@ -74,13 +80,13 @@ export class Admission {
     };
     try {
       const admitting = this.#admitMessage(message, item.bytes, unit, mayWait);
-      return admitting instanceof Promise ? admitting.then((admitted) => admitted ?? 'done', refuse) : 'done';
+      return admitting instanceof Promise ? admitting.then((admitted) => admitted ?? 'done', refuse) : (admitting ?? 'done');
     } catch (error) {
       return refuse(error);
     }
   }
 
-  #admitMessage(message: FrontendMessage, bytes: Buffer, unit: Unit, mayWait: boolean): void | Promise<Admitted | void> {
+  #admitMessage(message: FrontendMessage, bytes: Buffer, unit: Unit, mayWait: boolean): Admitting {
     switch (message.type) {
       case 'Query':
         return this.#admitQuery(message.sql, bytes, unit, mayWait);
@@ -113,26 +119,27 @@ export class Admission {
     }
   }
 
-  #examine(sql: string, parameterTypes: readonly number[] = []): Promise<Verdict> {
+  #examine(sql: string, parameterTypes: readonly number[] = []): Verdict | Promise<Verdict> {
     const stopped = () => new Promise<never>((_, reject) => (this.#stopExamining = reject));
     const forget = () => (this.#stopExamining = undefined);
-    return this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopped }).finally(forget);
+    const examining = this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopped });
+    return examining instanceof Promise ? examining.finally(forget) : examining;
   }
 
-  async #admitQuery(sql: string, bytes: Buffer, unit: Unit, mayWait: boolean): Promise<Admitted> {
-    let verdict = await this.#examine(sql);
-    if (isHeld(verdict)) {
+  #admitQuery(sql: string, bytes: Buffer, unit: Unit, mayWait: boolean): Admitting {
+    return andThen(this.#examine(sql), (verdict): Admitting => {
+      if (!isHeld(verdict)) return this.#runQuery(verdict, sql, bytes, unit);
       if (!mayWait) return 'must-wait';
-      verdict = await this.#settle(verdict, []);
-    }
-    if (verdict.ok) verdict = this.#checkStored(verdict, []);
+      return this.#settle(verdict, []).then((settled) => this.#runQuery(settled, sql, bytes, unit));
+    });
+  }
+
+  #runQuery(decided: Verdict, sql: string, bytes: Buffer, unit: Unit): void {
+    const verdict = decided.ok ? this.#checkStored(decided, []) : decided;
     const statement = this.#recordStatement(unit, verdict, 'simple');
-    if (!verdict.ok) {
-      this.#refuse(unit, verdict.error, true, verdict.position);
-      return 'done';
-    }
+    if (!verdict.ok) return this.#refuse(unit, verdict.error, true, verdict.position);
     const run = this.#startRun(statement, verdict);
-    void this.#note(verdict, run);
+    this.#note(verdict, run);
     const drop = this.#dropUnnamed();
     const portal = this.#options.pending.portals.propose({ segment: this.#segment, name: '', value: undefined });
     const { rowsMax } = verdict.decision;
@@ -143,42 +150,42 @@ export class Admission {
       unit.forward.push(this.#limited(Buffer.concat(pieces), { run, rowsMax, rowsBefore: () => 0, isWhole: true, drop, portal }));
     } else unit.forward.push({ bytes: text === sql ? bytes : encodeQuery(text), owed: { kind: 'query', run, drop, portal } });
     this.#endSegment(unit, true);
-    return 'done';
   }
 
   /** Where the statement of a portal is held, its Bind waits already: the server plans with it, and may compute. */
-  async #admitBind(
-    message: Extract<FrontendMessage, { type: 'Bind' }>,
-    bytes: Buffer,
-    unit: Unit,
-    mayWait: boolean,
-  ): Promise<Admitted> {
-    const { gatekeeper, pending } = this.#options;
-    const prepared = await gatekeeper.findStatement(message.statement, this.#segment);
-    let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
-    if (isHeld(verdict)) {
-      if (!mayWait) return 'must-wait';
-      verdict = await this.#settle(verdict, message.values);
-    }
-    if (verdict.ok) verdict = this.#checkStored(verdict, message.values);
+  #admitBind(message: Bind, bytes: Buffer, unit: Unit, mayWait: boolean): Admitting {
+    const { gatekeeper } = this.#options;
+    return andThen(gatekeeper.findStatement(message.statement, this.#segment), (prepared) =>
+      andThen(gatekeeper.decideToRun(prepared, this.#segment), (verdict): Admitting => {
+        if (!isHeld(verdict)) return this.#bind(message, prepared, verdict, bytes, unit);
+        if (!mayWait) return 'must-wait';
+        return this.#settle(verdict, message.values).then((settled) => this.#bind(message, prepared, settled, bytes, unit));
+      }),
+    );
+  }
+
+  #bind(message: Bind, prepared: Prepared, decided: Verdict, bytes: Buffer, unit: Unit): void {
+    const verdict = decided.ok ? this.#checkStored(decided, message.values) : decided;
     if (!verdict.ok) {
       this.#recordStatement(unit, verdict, 'extended', recordedParameters(message.values, prepared.isRedacted));
-      this.#refuse(unit, verdict.error, false);
-      return 'done';
+      return this.#refuse(unit, verdict.error, false);
     }
     const { approved } = verdict;
     const value: Portal = { prepared, values: message.values, rowsRead: 0, ...(approved !== undefined && { approved }) };
     const change = { segment: this.#segment, name: checkedName(message.portal), value };
     const { sent } = verdict.prepared;
-    unit.forward.push({ bytes, owed: { kind: 'bind', change: pending.portals.propose(change), ...(sent && { sent }) } });
-    return 'done';
+    unit.forward.push({ bytes, owed: { kind: 'bind', change: this.#options.pending.portals.propose(change), ...(sent && { sent }) } });
   }
 
   /** Other sessions must see changes of definitions, too, whether or not this one says anything more. */
-  async #note({ changes, facts }: Allowed, run: Run): Promise<void> {
-    const { settings, pending } = this.#options;
+  #note({ changes, facts }: Allowed, run: Run): void {
+    const { settings } = this.#options;
     settings.note(changes, facts);
-    if (!settings.isUncertain) return;
+    if (settings.isUncertain) void this.#noteSettled(run);
+  }
+
+  async #noteSettled(run: Run): Promise<void> {
+    const { settings, pending } = this.#options;
     do await pending.settled();
     while (run.hasEnded !== true);
     settings.noteSettled(pending.status);
@@ -202,9 +209,12 @@ export class Admission {
     return gatekeeper.settle(verdict, values, this.#segment);
   }
 
-  async #admitParse(message: Extract<FrontendMessage, { type: 'Parse' }>, bytes: Buffer, unit: Unit): Promise<void> {
+  #admitParse(message: Parse, bytes: Buffer, unit: Unit): Admitting {
     const name = checkedName(message.name);
-    const verdict = await this.#examine(message.sql, message.parameterTypes);
+    return andThen(this.#examine(message.sql, message.parameterTypes), (verdict) => this.#parse(message, name, verdict, bytes, unit));
+  }
+
+  #parse(message: Parse, name: string, verdict: Verdict, bytes: Buffer, unit: Unit): void {
     if (!verdict.ok) {
       this.#recordStatement(unit, verdict, 'extended');
       return this.#refuse(unit, verdict.error, false, verdict.position, name === '');
@@ -218,16 +228,21 @@ export class Admission {
     });
   }
 
-  async #admitExecute(message: Extract<FrontendMessage, { type: 'Execute' }>, bytes: Buffer, unit: Unit): Promise<void> {
+  #admitExecute(message: Execute, bytes: Buffer, unit: Unit): Admitting {
+    const { gatekeeper } = this.#options;
+    return andThen(gatekeeper.findPortal(message.portal, this.#segment), (portal) =>
+      andThen(gatekeeper.decideToRun(portal.prepared, this.#segment), (verdict) => this.#execute(message, portal, verdict, bytes, unit)),
+    );
+  }
+
+  #execute(message: Execute, portal: Portal, decided: Verdict, bytes: Buffer, unit: Unit): void {
     const { gatekeeper, masking } = this.#options;
-    const portal = await gatekeeper.findPortal(message.portal, this.#segment);
     const { prepared, values, approved } = portal;
-    let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
-    if (isHeld(verdict)) verdict = gatekeeper.approve(verdict, approved);
+    const verdict = isHeld(decided) ? gatekeeper.approve(decided, approved) : decided;
     const statement = this.#recordStatement(unit, verdict, 'extended', recordedParameters(values, prepared.isRedacted));
     if (!verdict.ok) return this.#refuse(unit, verdict.error, false);
     const run = this.#startRun(statement, verdict);
-    void this.#note(verdict, run);
+    this.#note(verdict, run);
     if (masking.looksAtRows || run.capture.keepsRows) unit.forward.push({ bytes: encodeDescribePortal(message.portal), owed: { kind: 'describe', isOwn: true } });
     const { rowsMax } = verdict.decision;
     if (rowsMax === undefined || !verdict.facts.some(countsRows)) return void unit.forward.push({ bytes, owed: { kind: 'execute', run } });
@@ -245,11 +260,10 @@ export class Admission {
     return { bytes, owed: { kind: 'limited', ...what, finish }, ended };
   }
 
-  async #admitDescribe({ of, name }: { readonly of: 'statement' | 'portal'; readonly name: string }, bytes: Buffer, unit: Unit): Promise<void> {
+  #admitDescribe({ of, name }: { readonly of: 'statement' | 'portal'; readonly name: string }, bytes: Buffer, unit: Unit): Admitting {
     const { gatekeeper } = this.#options;
-    if (of === 'statement') await gatekeeper.findStatement(name, this.#segment);
-    else await gatekeeper.lookUpPortal(name, this.#segment);
-    unit.forward.push({ bytes, owed: { kind: 'describe' } });
+    const found = of === 'statement' ? gatekeeper.findStatement(name, this.#segment) : gatekeeper.lookUpPortal(name, this.#segment);
+    return andThen<unknown, void>(found, () => void unit.forward.push({ bytes, owed: { kind: 'describe' } }));
   }
 
   #admitClose(of: 'statement' | 'portal', name: string, bytes: Buffer, unit: Unit): void {
@@ -372,28 +386,4 @@ export class Admission {
 
 function isHeld(verdict: Verdict): verdict is Allowed {
   return verdict.ok && verdict.decision.effect === 'hold' && verdict.approved === undefined;
-}
-
-/** Which tables it touches, as far as names tell. */
-function tablesEvent({ facts }: Allowed): Pick<EventOf<'statement'>, 'tables'> {
-  const tables = [...new Set(facts.flatMap(({ reads, writes }) => [...reads, ...writes]))];
-  return tables.length === 0 ? {} : { tables };
-}
-
-/** What is recorded of a rewritten text: what was sent, and which columns were masked in it. */
-function maskedEvent({ sent, text, isRedacted }: Prepared): Pick<EventOf<'statement'>, 'sent' | 'masked'> {
-  if (sent === undefined) return {};
-  const isOther = sent.sql !== text.split('\0', 1)[0];
-  return { ...(isOther && !isRedacted && { sent: sent.sql }), masked: [...sent.columns] };
-}
-
-/** By what the text says: texts that share it differ in literals only, which a shape leaves out. */
-const shapes = new WeakMap<Prepared['outlines'], string>();
-
-function knownShapeOf({ outlines, sql }: Prepared): string {
-  const known = outlines.length === 0 ? undefined : shapes.get(outlines);
-  if (known !== undefined) return known;
-  const shape = shapeOf(sql);
-  if (outlines.length > 0) shapes.set(outlines, shape);
-  return shape;
 }

@@ -9,6 +9,7 @@ import { resolveFacts } from '../sql/resolve.ts';
 import type { StatementKind } from '../sql/kind.ts';
 import type { StatementOutline } from '../sql/outline.ts';
 import { cutAtSecret } from '../sql/secrets.ts';
+import { andThen } from './and-then.ts';
 import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
 import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
@@ -66,16 +67,20 @@ export class Gatekeeper {
   }
 
   /** Decides on a whole text before any of it is sent. A wait ends with what `stopped` rejects with. */
-  async examine({ sql, parameterTypes, segment, stopped }: Examined): Promise<Verdict> {
-    let parsed: ParsedSql;
+  examine(examined: Examined): Verdict | Promise<Verdict> {
+    const { sql, stopped } = examined;
+    let parsing: ParsedSql | Promise<ParsedSql>;
     try {
-      const parsing = this.#options.parser.parse(sql, this.#options.grammar);
-      parsed = parsing instanceof Promise ? await Promise.race([parsing, stopped()]) : parsing;
+      parsing = this.#options.parser.parse(sql, this.#options.grammar);
     } catch (error) {
-      if (!(error instanceof GateError)) throw error;
-      const start = sql.slice(0, unexaminedSqlMax);
-      return refused({ ...emptyPrepared, text: sql, sql: cutAtSecret(start), isRedacted: true }, error);
+      return unexaminable(sql, error);
     }
+    if (!(parsing instanceof Promise)) return this.#examineParsed(examined, parsing);
+    const failed = (error: unknown) => unexaminable(sql, error);
+    return Promise.race([parsing, stopped()]).then((parsed) => this.#examineParsed(examined, parsed), failed);
+  }
+
+  #examineParsed({ sql, parameterTypes, segment, stopped }: Examined, parsed: ParsedSql): Verdict | Promise<Verdict> {
     const base = { ...emptyPrepared, text: sql, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
     if (!parsed.ok) {
       const error = new GateError('sql-error', parsed.message, { rule: 'parse' });
@@ -86,7 +91,7 @@ export class Gatekeeper {
     const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
     const deciding = this.decideToRun(prepared, segment);
-    return this.#options.masking.isOn ? Promise.race([deciding, stopped()]) : deciding;
+    return deciding instanceof Promise && this.#options.masking.isOn ? Promise.race([deciding, stopped()]) : deciding;
   }
 
   /** Decides on a statement that was examined before, as things are now. */
@@ -117,10 +122,13 @@ export class Gatekeeper {
     return { ok: false, prepared, decision, error };
   }
 
-  async findStatement(name: string, segment: number): Promise<Prepared> {
-    const found = await this.#find(() => this.#options.pending.statements.find(name, segment));
-    if (found !== undefined) return found;
-    throw new GateError('statement-unknown', `prepared statement "${name}" does not exist`);
+  /** No promise comes back where the name's meaning is certain. */
+  findStatement(name: string, segment: number): Promise<Prepared> | Prepared {
+    const known = (found: Prepared | undefined): Prepared => {
+      if (found !== undefined) return found;
+      throw new GateError('statement-unknown', `prepared statement "${name}" does not exist`);
+    };
+    return andThen(this.#find(() => this.#options.pending.statements.find(name, segment)), known);
   }
 
   /** Undefined for a portal that the protocol did not make: it is a cursor declared in SQL, or not there. */
@@ -128,12 +136,14 @@ export class Gatekeeper {
     return this.#find(() => this.#options.pending.portals.find(name, segment));
   }
 
-  async findPortal(name: string, segment: number): Promise<Portal> {
-    const found = await this.lookUpPortal(name, segment);
-    if (found !== undefined) return found;
-    throw new GateError('portal-unknown', `portal "${name}" does not exist`, {
-      hint: 'A cursor that was declared in SQL is read with FETCH.',
-    });
+  findPortal(name: string, segment: number): Promise<Portal> | Portal {
+    const known = (found: Portal | undefined): Portal => {
+      if (found !== undefined) return found;
+      throw new GateError('portal-unknown', `portal "${name}" does not exist`, {
+        hint: 'A cursor that was declared in SQL is read with FETCH.',
+      });
+    };
+    return andThen(this.lookUpPortal(name, segment), known);
   }
 
   #find<T>(lookUp: () => { readonly value: T | undefined } | 'wait'): Promise<T | undefined> | T | undefined {
@@ -154,14 +164,22 @@ export class Gatekeeper {
   }
 
   /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
-  async decideToRun(prepared: Prepared, segment: number): Promise<Verdict> {
+  decideToRun(prepared: Prepared, segment: number): Verdict | Promise<Verdict> {
     const { masking } = this.#options;
     masking.checkUnchanged();
-    if (prepared.executes.length === 0) {
-      const fetches = prepared.outlines.some((outline) => outline.fetches.length > 0);
-      const verdict = (fetches ? await this.#refuseFetch(prepared, prepared.outlines, segment) : undefined) ?? this.#decide(prepared, noneExecuted);
-      return verdict.ok && masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
-    }
+    if (prepared.executes.length > 0) return this.#decideToExecute(prepared, segment);
+    const fetches = prepared.outlines.some((outline) => outline.fetches.length > 0);
+    if (fetches) return this.#decideToFetch(prepared, segment);
+    const verdict = this.#decide(prepared, noneExecuted);
+    return verdict.ok && masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
+  }
+
+  async #decideToFetch(prepared: Prepared, segment: number): Promise<Verdict> {
+    const verdict = (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, noneExecuted);
+    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
+  }
+
+  async #decideToExecute(prepared: Prepared, segment: number): Promise<Verdict> {
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
     const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
     // Of one that was decided on before, only its own text: what it executes may have changed since.
@@ -169,7 +187,7 @@ export class Gatekeeper {
     const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
     if (executed.changesNames) return refused(now, hiddenNameChange());
     const verdict = (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
-    return verdict.ok && masking.isOn ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
+    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
   }
 
   /**
@@ -308,6 +326,13 @@ const emptyPrepared: Prepared = {
   nameChanges: [],
   executes: [],
 };
+
+/** A text that is too long or too deep, or whose examination was given up. */
+function unexaminable(sql: string, error: unknown): Verdict {
+  if (!(error instanceof GateError)) throw error;
+  const start = sql.slice(0, unexaminedSqlMax);
+  return refused({ ...emptyPrepared, text: sql, sql: cutAtSecret(start), isRedacted: true }, error);
+}
 
 export function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
   const decision = { effect: 'deny', rule: error.rule ?? error.code, reason: error.message } as const;

@@ -73,11 +73,11 @@ export class Journal {
       this.usage.add(all);
       return recorded;
     }
-    const done = () => {
+    const count = () => {
       this.usage.add(all);
       return recorded;
     };
-    return written.then(done, (error: unknown) => {
+    return written.then(count, (error: unknown) => {
       this.#putBack(all, events);
       throw error;
     });

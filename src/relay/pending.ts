@@ -157,7 +157,11 @@ export class Pending {
   }
 
   get hasRoom(): boolean {
-    return this.#owed.length < owedMax;
+    return this.hasRoomFor(1);
+  }
+
+  hasRoomFor(count: number): boolean {
+    return this.#owed.length + count <= owedMax;
   }
 
   /** Resolves when there is room for another reply to be owed, or the connection has ended. */

@@ -4,7 +4,7 @@ import { GateError } from '../errors/errors.ts';
 import type { Admission } from './admission.ts';
 import type { Holds } from './holds.ts';
 import { Inbox, type Item } from './inbox.ts';
-import type { Journal } from './journal.ts';
+import type { Journal, Recorded } from './journal.ts';
 import { runOf, type LimitedEnd, type Owed, type Pending, type Run } from './pending.ts';
 import { cancelled, tooManyRows, withdrawn } from './refusal.ts';
 import { isOfCopy, joined, newUnit, syncMessage, type Forwarded, type Unit } from './unit.ts';
@@ -41,6 +41,7 @@ export class Statements {
   readonly #options: StatementsOptions;
   readonly #inbox = new Inbox();
   #isRunning = false;
+  #isPaused = false;
   #hasEnded = false;
   /** What is being decided on or recorded, and not sent yet. */
   #unsent: Unit | undefined;
@@ -65,7 +66,10 @@ export class Statements {
       // What came before the violation was in order, but nothing of it is forwarded any more.
       return this.#fail(error);
     }
-    if (this.#inbox.isFull) this.#options.pauseClient();
+    if (this.#inbox.isFull) {
+      this.#isPaused = true;
+      this.#options.pauseClient();
+    }
     if (!this.#isRunning) void this.#run().catch((error: unknown) => this.#fail(error));
   }
 
@@ -103,8 +107,12 @@ export class Statements {
         if (unit.isSegmentEnd || isOfCopy(item) || count === unitMessagesMax) break;
         item = this.#take();
       }
-      await this.#forward(unit);
-      if (this.#inbox.hasRoom) this.#options.resumeClient();
+      const forwarding = this.#forward(unit);
+      if (forwarding instanceof Promise) await forwarding;
+      if (this.#isPaused && this.#inbox.hasRoom) {
+        this.#isPaused = false;
+        this.#options.resumeClient();
+      }
       if (performance.now() - turnStart > turnMs) {
         await nextTurn();
         turnStart = performance.now();
@@ -121,32 +129,57 @@ export class Statements {
     return this.#hasEnded ? undefined : this.#inbox.take();
   }
 
-  async #forward(unit: Unit): Promise<void> {
-    let forward = unit.forward;
-    if (unit.events.length > 0) {
-      try {
-        const { durable } = await this.#options.journal.recordToForward(unit.events);
+  /** No promise comes back where nothing had to be waited for. */
+  #forward(unit: Unit): void | Promise<void> {
+    if (unit.events.length === 0) return this.#forwardRecorded(unit, unit.forward);
+    const recording = this.#options.journal.recordToForward(unit.events);
+    if (recording instanceof Promise) {
+      const recorded = ({ durable }: Recorded) => {
         if (durable !== undefined) this.#options.holdResults(durable);
-      } catch (error) {
-        forward = this.#options.admission.refuseUnit(unit, error as GateError);
-      }
+        return unit.forward;
+      };
+      const refused = (error: unknown) => this.#options.admission.refuseUnit(unit, error as GateError);
+      return recording.then(recorded, refused).then((forward) => this.#forwardRecorded(unit, forward));
     }
+    if (recording.durable !== undefined) this.#options.holdResults(recording.durable);
+    return this.#forwardRecorded(unit, unit.forward);
+  }
+
+  #forwardRecorded(unit: Unit, forward: readonly Forwarded[]): void | Promise<void> {
     this.#unsent = undefined;
-    if (unit.isCancelled && forward === unit.forward) {
-      for (const { owed } of forward) this.#noteNotSent(owed);
-      forward = this.#options.admission.refuseUnit(unit, cancelled());
+    if (!unit.isCancelled || forward !== unit.forward) return this.#send(forward);
+    for (const { owed } of forward) this.#noteNotSent(owed);
+    return this.#send(this.#options.admission.refuseUnit(unit, cancelled()));
+  }
+
+  #send(forward: readonly Forwarded[]): void | Promise<void> {
+    const { pending, cancelling, write, drained } = this.#options;
+    const mustWait = this.#hasEnded || pending.copyIn !== undefined || cancelling() !== undefined || !pending.hasRoomFor(forward.length);
+    if (mustWait || forward.some(({ owed, ended, endsCopyIn }) => ended !== undefined || endsCopyIn || runOf(owed)?.isCopyIn)) return this.#sendInTurn(forward);
+    const unwritten: Buffer[] = [];
+    for (const { bytes, owed } of forward) {
+      if (owed !== undefined) pending.push(owed);
+      unwritten.push(bytes);
+      const run = runOf(owed);
+      if (run?.timeoutMs !== undefined) this.#watchTime(run, run.timeoutMs);
     }
-    await this.#send(forward);
+    const pieces = joined(unwritten);
+    if (pieces.length === 1) return write(pieces[0] as Buffer) ? undefined : drained();
+    return this.#writeInTurn(pieces);
+  }
+
+  async #writeInTurn(pieces: readonly Buffer[]): Promise<void> {
+    for (const piece of pieces) if (!this.#options.write(piece)) await this.#options.drained();
   }
 
   /** In as few writes as there are waits: each one would wake the server for a part of what it needs. */
-  async #send(forward: readonly Forwarded[]): Promise<void> {
+  async #sendInTurn(forward: readonly Forwarded[]): Promise<void> {
     const { pending, cancelling } = this.#options;
     let unwritten: Buffer[] = [];
     const flush = async () => {
-      const bytes = joined(unwritten);
+      const pieces = joined(unwritten);
       unwritten = [];
-      for (const piece of bytes) if (!this.#options.write(piece)) await this.#options.drained();
+      await this.#writeInTurn(pieces);
     };
     for (const { bytes, owed, copyBytes, endsCopyIn, ended } of forward) {
       const asksCopy = copyBytes === undefined && pending.copyIn !== undefined;

@@ -72,7 +72,7 @@ test('what nobody waits for is synced soon, and shares the sync of what comes ne
   for (const session of ['one', 'two']) await log.record(session, [sessionOpen]);
   const syncs = () => files.calls.filter((call) => call === 'fdatasync').length;
   const before = syncs();
-  await Promise.all([1, 2, 3].map((number) => log.write('one', [statement(number)], 'system').written));
+  await Promise.all([1, 2, 3].map(async (number) => log.write('one', [statement(number)], 'system').written));
   expect(syncs()).toBe(before);
   expect(log.counts('one').statements).toBe(0);
   await log.record('two', [statement(1)]);
