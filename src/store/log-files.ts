@@ -63,14 +63,24 @@ export async function makeDurableDirectory(files: LogFiles, path: string): Promi
 
 /** Whoever looks finds the old content whole, or the new. When this resolves, the new one is durable. */
 export async function replaceFile(files: LogFiles, path: string, bytes: Buffer): Promise<void> {
-  const draft = `${path}.new`;
-  // A draft is left over where a process died, or a write failed.
-  try {
-    files.remove(draft);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  await replaceFiles(files, [{ path, bytes }]);
+}
+
+/** Files whose syncs are under way at once. */
+const syncsMax = 4;
+
+/** The same for each of them; their directories are synced once. Where it fails, some may be new and others not. */
+export async function replaceFiles(files: LogFiles, all: readonly { readonly path: string; readonly bytes: Buffer }[]): Promise<void> {
+  for (let at = 0; at < all.length; at += syncsMax) {
+    const results = await Promise.allSettled(all.slice(at, at + syncsMax).map(({ path, bytes }) => replaceContent(files, path, bytes)));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
-  const descriptor = files.create(draft);
+  for (const directory of new Set(all.map(({ path }) => dirname(path)))) await files.fsyncDirectory(directory);
+}
+
+async function replaceContent(files: LogFiles, path: string, bytes: Buffer): Promise<void> {
+  const draft = `${path}.new`;
+  const descriptor = createDraft(files, draft);
   try {
     writeWhole(files, descriptor, bytes);
     await files.fdatasync(descriptor);
@@ -78,5 +88,15 @@ export async function replaceFile(files: LogFiles, path: string, bytes: Buffer):
     files.close(descriptor);
   }
   files.rename(draft, path);
-  await files.fsyncDirectory(dirname(path));
+}
+
+/** A draft is left over where a process died, or a write failed. */
+function createDraft(files: LogFiles, draft: string): number {
+  try {
+    return files.create(draft);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    files.remove(draft);
+    return files.create(draft);
+  }
 }

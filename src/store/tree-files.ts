@@ -5,7 +5,7 @@ import { formatCheckpoint, isSignedBy, parseCheckpoint, parseNote, signNote, typ
 import { checkpointFile, decodeBundle, decodeTile, encodeBundle, tileHeight, tilePath, tileWidth, type TileId } from '../audit/tiles.ts';
 import { foldSubtrees, leafHash, TreeEdge, type Hash } from '../audit/tree.ts';
 import { GateError, messageOf } from '../errors/errors.ts';
-import { makeDurableDirectory, replaceFile, type LogFiles } from './log-files.ts';
+import { makeDurableDirectory, replaceFile, replaceFiles, type LogFiles } from './log-files.ts';
 import { proveInclusion } from './tree-reader.ts';
 
 /** A tile or a bundle that fills up. */
@@ -113,11 +113,9 @@ export class TreeFiles {
     const checkpoint = { origin: key.name, size, root: this.#edge.root };
     const full = [...this.#full];
     const partial = this.#partialTiles();
-    for (const { id, bytes } of [...full, ...partial]) {
-      const path = join(directory, tilePath(id));
-      await makeDurableDirectory(files, dirname(path));
-      await replaceFile(files, path, bytes);
-    }
+    const tiles = [...full, ...partial].map(({ id, bytes }) => ({ path: join(directory, tilePath(id)), bytes }));
+    for (const folder of new Set(tiles.map(({ path }) => dirname(path)))) await makeDurableDirectory(files, folder);
+    await replaceFiles(files, tiles);
     this.#published = await writeCheckpoint(this.#options, checkpoint);
     this.#full = this.#full.slice(full.length);
     const kept = new Set(partial.map(({ id }) => tilePath(id)));
