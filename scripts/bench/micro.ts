@@ -84,8 +84,9 @@ async function statements({ direct }: Stage, milliseconds: number): Promise<Micr
         return { decision: decide({ facts, grant, target: { name: 'bench' }, policy, now: new Date() }), facts, changes: [] };
       };
       const known = new KnownDecisions(grant);
-      known.keep(statement.outlines, { policy, names }, decideOn());
-      const find = (): unknown => known.find(statement.outlines, { policy, names, now: new Date() });
+      const basis = { policy, names, parameterTypes: [] };
+      known.keep(statement.outlines, basis, decideOn());
+      const find = (): unknown => known.find(statement.outlines, basis, Date.now());
       if (find() === undefined) throw new Error('a decision that was to be known is not');
       return [
         measure(`PostgreSQL's parser alone (yardstick), ${size}`, () => parseSync(sql), milliseconds),

@@ -27,14 +27,16 @@ const cutFields = ['tags', 'masked', 'tables', 'columns'];
 
 export function splitEvent(event: Event): SplitEvent {
   const values: Readonly<Record<string, unknown>> = event;
+  const sealed = sealedFields[event.kind];
+  if (sealed === undefined && !cutFields.some((name) => isLong(values[name]))) return { open: values };
   const fields: Record<string, unknown> = {};
-  for (const name of sealedFields[event.kind] ?? []) if (values[name] !== undefined) fields[name] = values[name];
+  for (const name of sealed ?? []) if (values[name] !== undefined) fields[name] = values[name];
   // A refusal may quote the text that it refuses.
   if (event.kind === 'statement' && event.effect === 'deny') fields['reason'] = event.reason;
   const open = without(values, fields);
   for (const name of cutFields) {
     const list = open[name];
-    if (!Array.isArray(list) || list.length <= namesMax) continue;
+    if (!isLong(list)) continue;
     fields[name] = list;
     open[name] = list.slice(0, namesMax);
   }
@@ -42,12 +44,14 @@ export function splitEvent(event: Event): SplitEvent {
   return { open, closed: { key: event.kind === 'result' ? 'results' : 'content', fields } };
 }
 
+function isLong(value: unknown): value is unknown[] {
+  return Array.isArray(value) && value.length > namesMax;
+}
+
 /** In the same order. */
 function without(values: Readonly<Record<string, unknown>>, left: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const out = Object.keys(left);
-  if (out.length === 0) return { ...values };
   const rest: Record<string, unknown> = {};
-  for (const name of Object.keys(values)) if (!out.includes(name)) rest[name] = values[name];
+  for (const name in values) if (!(name in left)) rest[name] = values[name];
   return rest;
 }
 
@@ -99,6 +103,7 @@ export function describeSealed(bytes: Buffer, key: KeyClass): Sealed {
 }
 
 /** An entry as it stands in the record: the JSON whose hash is the leaf. */
-export function formatEntry({ v, session, seq, prev, time }: Omit<AuditEntry, 'event'>, open: SplitEvent['open'], sealed: Sealed | undefined): string {
-  return JSON.stringify({ v, session, seq, prev, time, event: open, ...(sealed && { sealed }) });
+export function formatEntry({ session, seq, prev, time }: Omit<AuditEntry, 'event'>, open: SplitEvent['open'], sealed: Sealed | undefined): string {
+  const envelope = `{"v":1,"session":${JSON.stringify(session)},"seq":${seq},"prev":"${prev}","time":"${time}"`;
+  return `${envelope},"event":${JSON.stringify(open)}${sealed === undefined ? '' : `,"sealed":${JSON.stringify(sealed)}`}}`;
 }

@@ -38,7 +38,13 @@ function* tilesOfLevel(level: TileId['level'], nodes: number): Generator<TileId>
 
 /** Each entry behind its length in two bytes, high byte first. */
 export function encodeBundle(entries: readonly Buffer[]): Buffer {
-  return Buffer.concat(entries.flatMap((entry) => [Buffer.from([entry.length >> 8, entry.length & 0xff]), entry]));
+  const bytes = Buffer.allocUnsafeSlow(entries.reduce((sum, { length }) => sum + 2 + length, 0));
+  let at = 0;
+  for (const entry of entries) {
+    at = bytes.writeUInt16BE(entry.length, at);
+    at += entry.copy(bytes, at);
+  }
+  return bytes;
 }
 
 /** Throws `record-damaged` when the lengths do not add up. */

@@ -6,15 +6,22 @@ export type Hash = Buffer;
 
 /** Of an entry's bytes. */
 export function leafHash(entry: Buffer): Hash {
-  return hashAtOnce('sha256', Buffer.concat([leafPrefix, entry]), 'buffer');
+  if (entry.length >= leafInput.length) return hashAtOnce('sha256', Buffer.concat([leafPrefix, entry]), 'buffer');
+  entry.copy(leafInput, 1);
+  return hashAtOnce('sha256', leafInput.subarray(0, 1 + entry.length), 'buffer');
 }
 
 export function nodeHash(left: Hash, right: Hash): Hash {
-  return hashAtOnce('sha256', Buffer.concat([nodePrefix, left, right]), 'buffer');
+  left.copy(nodeInput, 1);
+  right.copy(nodeInput, 1 + hashBytes);
+  return hashAtOnce('sha256', nodeInput, 'buffer');
 }
 
+const hashBytes = 32;
 const leafPrefix = Buffer.from([0]);
-const nodePrefix = Buffer.from([1]);
+/** What is hashed, behind its prefix. Used again for each: hashes are made for every entry, and keep nothing of it. */
+const leafInput = Buffer.alloc(4096, leafPrefix);
+const nodeInput = Buffer.alloc(1 + 2 * hashBytes, 1);
 /** The root of a tree without leaves. */
 export const emptyRoot: Hash = createHash('sha256').digest();
 

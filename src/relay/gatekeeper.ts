@@ -96,13 +96,15 @@ export class Gatekeeper {
 
   /** Decides on a statement that was examined before, as things are now. */
   #decide(prepared: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>): Verdict {
-    const { grant, target, policy, settings, pending } = this.#options;
-    const names = { ...settings.namesIn(pending.status), prepared: executed, parameterTypes: prepared.parameterTypes };
-    const now = new Date();
-    const known = executed.size > 0 ? undefined : this.#decisions.find(prepared.outlines, { policy: policy(), names, now });
-    if (known !== undefined) return { ok: true, prepared, ...known };
+    const { grant, target, settings, pending } = this.#options;
+    const { parameterTypes } = prepared;
+    const basis = { policy: this.#options.policy(), names: settings.namesIn(pending.status), parameterTypes };
+    const known = executed.size > 0 ? undefined : this.#decisions.find(prepared.outlines, basis, Date.now());
+    if (known !== undefined) return { ok: true, prepared, decision: known.decision, facts: known.facts, changes: known.changes };
+    const { policy } = basis;
+    const names = { ...basis.names, prepared: executed, parameterTypes };
     const facts = prepared.outlines.map((outline) => resolveFacts(outline, names));
-    const decision = decide({ facts, grant, target, policy: policy(), now });
+    const decision = decide({ facts, grant, target, policy, now: new Date() });
     const outlines = [...prepared.outlines, ...[...executed.values()].flat()];
     const changes = outlines.flatMap(({ settingChanges }) => settingChanges);
     const timeout = settings.checkTimeout(changes, decision.statementTimeoutMs);
@@ -112,7 +114,7 @@ export class Gatekeeper {
       return refused(prepared, uncountable(rowsMax));
     }
     if (effect !== 'deny') {
-      if (executed.size === 0) this.#decisions.keep(prepared.outlines, { policy: policy(), names }, { decision, facts, changes });
+      if (executed.size === 0) this.#decisions.keep(prepared.outlines, basis, { decision, facts, changes });
       return { ok: true, prepared, decision, facts, changes };
     }
     const error = new GateError('denied', decision.reason, {

@@ -8,7 +8,12 @@ import type { StatementFacts } from '../sql/facts.ts';
 import type { SettingChange, StatementOutline } from '../sql/outline.ts';
 
 /** What a decision comes from beside the text and the grant. Objects that are replaced when what they say changes. */
-type Basis = { readonly policy: Policy; readonly names: SessionNames };
+type Basis = {
+  readonly policy: Policy;
+  readonly names: SessionNames;
+  /** As Parse declared them. */
+  readonly parameterTypes: readonly number[];
+};
 export type Decided = {
   readonly decision: Decision;
   readonly facts: readonly StatementFacts[];
@@ -18,30 +23,31 @@ export type Decided = {
 
 export class KnownDecisions {
   readonly #grant: Grant;
+  readonly #expiresAtMs: number;
   /** By what the text says: texts that differ in literals only share it. */
   readonly #known = new WeakMap<readonly StatementOutline[], Basis & { readonly decided: Decided }>();
 
   constructor(grant: Grant) {
     this.#grant = grant;
+    this.#expiresAtMs = grant.expiresAt.getTime();
   }
 
   /** Undefined where it has to be decided anew. */
-  find(outlines: readonly StatementOutline[], { policy, names, now }: Basis & { readonly now: Date }): Decided | undefined {
+  find(outlines: readonly StatementOutline[], { policy, names, parameterTypes }: Basis, nowMs: number): Decided | undefined {
     const known = this.#known.get(outlines);
-    if (known === undefined || known.policy !== policy || now >= this.#grant.expiresAt) return undefined;
-    const { catalog, path, isUncertain, parameterTypes } = known.names;
-    const isSame = catalog === names.catalog && path === names.path && isUncertain === names.isUncertain && areSame(parameterTypes, names.parameterTypes);
+    if (known === undefined || known.policy !== policy || nowMs >= this.#expiresAtMs) return undefined;
+    const isSame = known.names === names && areSame(known.parameterTypes, parameterTypes);
     return isSame ? known.decided : undefined;
   }
 
   /** Not kept where a condition that has a say in it asks for the time. */
-  keep(outlines: readonly StatementOutline[], { policy, names }: Basis, decided: Decided): void {
-    const role = policy.targets.get(this.#grant.target)?.find(({ name }) => name === this.#grant.role);
+  keep(outlines: readonly StatementOutline[], basis: Basis, decided: Decided): void {
+    const role = basis.policy.targets.get(this.#grant.target)?.find(({ name }) => name === this.#grant.role);
     if (role === undefined || dependsOnTime(role, decided.facts)) return;
-    this.#known.set(outlines, { policy, names, decided });
+    this.#known.set(outlines, { ...basis, decided });
   }
 }
 
-function areSame(one: readonly number[] | undefined, other: readonly number[] | undefined): boolean {
-  return one === other || (one?.length === other?.length && one?.every((type, index) => type === other?.[index]) === true);
+function areSame(one: readonly number[], other: readonly number[]): boolean {
+  return one === other || (one.length === other.length && one.every((type, index) => type === other[index]));
 }

@@ -55,6 +55,7 @@ export class LiveSession {
   #maskRules: { readonly policy: Policy; readonly until: number; readonly rules: MaskRules } | undefined;
   readonly #connections = new Set<SessionConnection>();
   #catalogUse: ReturnType<CatalogView['use']> | undefined;
+  #catalogPolicy: Policy | undefined;
   #ended: GateError | undefined;
 
   constructor(session: Session, target: Target, journal: Journal, services: SessionServices, waitSeconds?: number) {
@@ -143,15 +144,19 @@ export class LiveSession {
   }
 
   /** Resolves when names can be looked up; at once, and without looking, where nothing in the role asks for them. */
-  async useCatalog(): Promise<void> {
+  useCatalog(): Promise<void> | void {
+    const policy = this.policy();
+    // Each statement asks for it.
+    if (this.#catalogUse !== undefined && this.#catalogPolicy === policy) return this.#catalogUse.ready;
     const { target, role } = this.grant;
-    const granted = this.policy().targets.get(target)?.find(({ name }) => name === role);
+    const granted = policy.targets.get(target)?.find(({ name }) => name === role);
     const isMasked = this.maskRules().rules.length > 0;
     const asksForNames = granted !== undefined && (granted.rules.length > 0 || granted.rowsMax !== undefined || isMasked);
     if (!asksForNames || this.#connections.size === 0) return;
-    if (hasMasks(this.policy(), target)) this.catalog.wantDetails();
+    if (hasMasks(policy, target)) this.catalog.wantDetails();
     this.#catalogUse ??= this.catalog.use();
-    await this.#catalogUse.ready;
+    this.#catalogPolicy = policy;
+    return this.#catalogUse.ready;
   }
 
   get connectionCount(): number {

@@ -42,6 +42,8 @@ export class SettingsWatch {
   /** Definitions were changed here, and the catalog was not looked at since. */
   #isUncertain = false;
   #refreshing: Promise<void> | undefined;
+  /** As they were last asked for: the same object as long as nothing has changed. */
+  #names: SessionNames | undefined;
 
   constructor(options: SettingsWatchOptions) {
     this.#options = options;
@@ -53,11 +55,11 @@ export class SettingsWatch {
     const { watch, onLookUp, pinnedPath } = this.#options;
     onLookUp();
     this.noteSettled(status);
-    return {
-      catalog: watch.current,
-      path: pinnedPath ?? (this.#isPathUnknown ? undefined : watch.defaultSearchPath),
-      ...(this.#isUncertain && { isUncertain: true }),
-    };
+    const catalog = watch.current;
+    const path = pinnedPath ?? (this.#isPathUnknown ? undefined : watch.defaultSearchPath);
+    const last = this.#names;
+    if (last !== undefined && last.catalog === catalog && last.path === path && (last.isUncertain === true) === this.#isUncertain) return last;
+    return (this.#names = { catalog, path, ...(this.#isUncertain && { isUncertain: true }) });
   }
 
   /** The transaction has come to this state: what it has changed in definitions is looked at once it is over, for all sessions. */

@@ -14,10 +14,13 @@ function isKept(fields: string, facts: StatementFacts): boolean {
   const names = { catalog: undefined, path: undefined };
   const decision = decide({ facts: [facts], grant, target: { name: 'shop' }, policy, now });
   const outlines: [] = [];
-  known.keep(outlines, { policy, names }, { decision, facts: [facts], changes: [] });
-  expect(known.find(outlines, { policy: policyOf(fields), names, now })).toBeUndefined();
-  expect(known.find(outlines, { policy, names, now: grant.expiresAt })).toBeUndefined();
-  return known.find(outlines, { policy, names, now: late })?.decision === decision;
+  const basis = { policy, names, parameterTypes: [23] };
+  known.keep(outlines, basis, { decision, facts: [facts], changes: [] });
+  expect(known.find(outlines, { ...basis, policy: policyOf(fields) }, now.getTime())).toBeUndefined();
+  expect(known.find(outlines, { ...basis, names: { ...names } }, now.getTime())).toBeUndefined();
+  expect(known.find(outlines, { ...basis, parameterTypes: [25] }, now.getTime())).toBeUndefined();
+  expect(known.find(outlines, basis, grant.expiresAt.getTime())).toBeUndefined();
+  return known.find(outlines, { ...basis, parameterTypes: [23] }, late.getTime())?.decision === decision;
 }
 
 describe('a decision is kept', () => {
