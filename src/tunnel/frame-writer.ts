@@ -4,9 +4,8 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { applyMask } from './masking-key.ts';
 import { opcodes } from './opcodes.ts';
+import { hasHeadRoom, headRoom } from './reused-reads.ts';
 
-/** Room for the longest header, and for the payload behind it to begin on a border of words. */
-const headRoom = 16;
 /** Payload up to this length is copied behind its header. More is not, and leaves beside it, unless it must be masked anyway. */
 const copiedBytesMax = 16 * 1024;
 /** Largest payload of one frame that is masked. */
@@ -46,6 +45,11 @@ export class FrameWriter {
   frame(opcode: number, payload: Buffer): void {
     const socket = this.#socket;
     const { length } = payload;
+    if (!this.#isMasked && hasHeadRoom(payload)) {
+      const frame = Buffer.from(payload.buffer as ArrayBuffer, 0, headRoom + length);
+      socket.write(frame.subarray(putHeader(frame, opcode, length, undefined)));
+      return;
+    }
     if (!this.#isMasked && length > copiedBytesMax) {
       const header = Buffer.allocUnsafe(headRoom);
       socket.cork();

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
+import { ReusedReads } from './reused-reads.ts';
 
 /** A socket on which the handshake is done, and what the peer has sent behind it. Nobody reads from it yet. */
 export type Upgraded = {
@@ -9,6 +10,8 @@ export type Upgraded = {
   readonly head: Buffer;
   /** This end has asked: it masks its frames, and the other does not. */
   readonly isClient: boolean;
+  /** Of a socket that was made for them. */
+  readonly reads?: ReusedReads;
 };
 
 /** No extensions: compression would cost memory and CPU, and leak lengths of secrets. */
@@ -47,7 +50,10 @@ export type Refused = { readonly response: IncomingMessage };
 
 /** Asks for an upgrade. Whoever gets a refusal reads it, or destroys it. Fails with what kept the request from being answered. */
 export function requestUpgrade({ url, headers = {}, timeoutMs, signal }: UpgradeRequest): Promise<Upgraded | Refused> {
-  const handshake = new Handshake(url, { ...handshakeOptions, handshakeTimeout: timeoutMs, headers });
+  const reads = new ReusedReads();
+  // What the library does not know it passes on to net.connect or tls.connect.
+  const socketOptions = { onread: reads.onread };
+  const handshake = new Handshake(url, { ...handshakeOptions, ...socketOptions, handshakeTimeout: timeoutMs, headers });
   return new Promise((resolve, reject) => {
     const giveUp = () => handshake.terminate();
     if (signal?.aborted) giveUp();
@@ -58,7 +64,7 @@ export function requestUpgrade({ url, headers = {}, timeoutMs, signal }: Upgrade
     handshake.on('error', reject);
     handshake.once('open', () => {
       stop();
-      resolve(handedOver(handshake, true));
+      resolve({ ...handedOver(handshake, true), reads });
     });
     handshake.once('unexpected-response', (_, response: IncomingMessage) => resolve({ response }));
   });

@@ -22,8 +22,8 @@ const broken = 1006;
 const nothing = Buffer.alloc(0);
 
 export type TunnelHandlers = {
-  /** The buffer is the receiver's to keep. */
-  readonly onData: (bytes: Buffer) => void;
+  /** True: nobody refers to the bytes any more, and they may be overwritten. Otherwise they are the receiver's to keep. */
+  readonly onData: (bytes: Buffer) => boolean | void;
   /** A line that the peer put beside the bytes with `tell`. An end without this takes none. */
   readonly onNews?: (text: string) => void;
   /** After `write` answered false: it may go on. */
@@ -45,6 +45,8 @@ export class Tunnel {
   #ending: { readonly code: number; readonly reason: string } | undefined;
   /** The peer broke the rules: nothing of it is read any more. */
   #isDeaf = false;
+  /** Something of the chunk that is read now stays with its receiver. */
+  #isKept = false;
   #isPaused = false;
   #isFull = false;
   /** The newest ping that is not answered yet, while an answer waits to be sent. */
@@ -57,7 +59,7 @@ export class Tunnel {
   #closeTimer: NodeJS.Timeout | undefined;
 
   /** Takes over a socket after its handshake. A peer of which nothing is heard for two intervals is cut off at the third. */
-  constructor({ socket, head, isClient }: Upgraded, handlers: TunnelHandlers, options: TunnelOptions = {}) {
+  constructor({ socket, head, isClient, reads }: Upgraded, handlers: TunnelHandlers, options: TunnelOptions = {}) {
     this.#socket = socket;
     this.#handlers = handlers;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? closeTimeoutMs;
@@ -65,7 +67,7 @@ export class Tunnel {
     this.#reader = new FrameReader({ isMasked: !isClient, takesText: handlers.onNews !== undefined }, {
       data: (piece) => {
         // What comes after this end has closed is not wanted any more.
-        if (this.isOpen) handlers.onData(piece);
+        if (this.isOpen && handlers.onData(piece) !== true) this.#isKept = true;
       },
       text: (message) => {
         if (this.isOpen) handlers.onNews?.(message);
@@ -73,7 +75,9 @@ export class Tunnel {
       ping: (payload) => this.#answer(payload),
       close: (code, reason) => this.#peerCloses(code, reason),
     });
-    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    const take = (chunk: Buffer) => this.#take(chunk);
+    if (reads === undefined) socket.on('data', take);
+    else reads.receive(socket, take);
     socket.on('drain', () => this.#drained());
     // An end without a close frame; the socket's own end of the half that is still open follows.
     socket.on('end', () => socket.end());
@@ -132,9 +136,11 @@ export class Tunnel {
     this.#socket.destroy();
   }
 
-  #take(chunk: Buffer): void {
+  /** Whether nothing of the chunk is needed any more. */
+  #take(chunk: Buffer): boolean {
     this.#silentTicks = 0;
-    if (this.#isDeaf) return;
+    if (this.#isDeaf) return true;
+    this.#isKept = false;
     try {
       this.#reader.push(chunk);
     } catch (error) {
@@ -143,6 +149,7 @@ export class Tunnel {
       this.#isDeaf = true;
       this.#leave();
     }
+    return !this.#isKept;
   }
 
   #drained(): void {
