@@ -1,10 +1,9 @@
 /** Whether WebSocket upgrades get through to the relay: one without a token must meet the relay's own refusal. */
 import type { IncomingMessage } from 'node:http';
-import { WebSocket } from 'ws';
 import { ErrorBody } from '../api/api.ts';
 import { isErrorCode } from '../errors/errors.ts';
 import { describeNetworkFailure } from '../oidc/network-failure.ts';
-import { socketOptions } from '../tunnel/tunnel.ts';
+import { requestUpgrade } from '../tunnel/handshake.ts';
 import { failed, ok, type Finding } from './check-step.ts';
 
 const handshakeMsMax = 10_000;
@@ -42,21 +41,15 @@ export async function checkUpgrade(relay: string): Promise<Finding> {
 
 type UpgradeAnswer = { readonly status: number; readonly text: string };
 
-function askForUpgrade(url: string): Promise<UpgradeAnswer | Error> {
-  const socket = new WebSocket(url, { ...socketOptions, handshakeTimeout: handshakeMsMax });
-  return new Promise((resolve) => {
-    // Hanging up after the answer is an error to the library, but no longer one to anybody here.
-    socket.on('error', resolve);
-    socket.once('open', () => {
-      resolve({ status: 101, text: '' });
-      socket.terminate();
-    });
-    socket.once('unexpected-response', (_, response: IncomingMessage) => {
-      readText(response)
-        .then((text) => resolve({ status: response.statusCode ?? 0, text }), resolve)
-        .finally(() => socket.terminate());
-    });
-  });
+async function askForUpgrade(url: string): Promise<UpgradeAnswer | Error> {
+  try {
+    const answer = await requestUpgrade({ url, timeoutMs: handshakeMsMax });
+    if ('response' in answer) return { status: answer.response.statusCode ?? 0, text: await readText(answer.response) };
+    answer.socket.destroy();
+    return { status: 101, text: '' };
+  } catch (error) {
+    return error as Error;
+  }
 }
 
 async function readText(response: IncomingMessage): Promise<string> {

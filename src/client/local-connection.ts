@@ -4,6 +4,7 @@ import { parseTunnelNews, type TunnelNews } from '../api/api.ts';
 import { ERRORS, GateError, messageOf } from '../errors/errors.ts';
 import { encodeGateError } from '../pgwire/backend.ts';
 import { decodeStartupPacket, startupLengthMax } from '../pgwire/frontend.ts';
+import { hasSentAll } from '../tunnel/reused-reads.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { FrameBorder } from './frame-border.ts';
 import { openTunnel } from './open-tunnel.ts';
@@ -66,6 +67,7 @@ async function pump(stream: Duplex, options: ConnectionOptions, signal: AbortSig
       onData: (bytes) => {
         border.push(bytes);
         if (!stream.write(bytes)) tunnel?.pause();
+        return hasSentAll(stream);
       },
       onNews: (text) => {
         const news = parseTunnelNews(text);

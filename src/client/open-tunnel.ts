@@ -1,11 +1,11 @@
 /** Opens the client's end of a tunnel: one WebSocket to the relay for one connection to the database. */
 import type { IncomingMessage } from 'node:http';
-import { WebSocket } from 'ws';
 import { ErrorBody } from '../api/api.ts';
 import { agentHeader } from '../api/workload-api.ts';
 import { GateError, isErrorCode } from '../errors/errors.ts';
 import { describeNetworkFailure } from '../oidc/network-failure.ts';
-import { socketOptions, Tunnel, type TunnelHandlers } from '../tunnel/tunnel.ts';
+import { requestUpgrade } from '../tunnel/handshake.ts';
+import { Tunnel, type TunnelHandlers } from '../tunnel/tunnel.ts';
 
 const handshakeTimeoutMs = 15_000;
 const errorBytesMax = 64 * 1024;
@@ -22,37 +22,19 @@ export type TunnelRequest = {
 };
 
 /** Fails with the relay's own error, or `relay-unreachable`. The token travels in the Authorization header only. */
-export function openTunnel(request: TunnelRequest, handlers: TunnelHandlers): Promise<Tunnel> {
-  const url = `${request.relay.replace(/^http/, 'ws')}/v1/sessions/${request.session}/tunnel`;
-  const socket = new WebSocket(url, {
-    ...socketOptions,
-    handshakeTimeout: handshakeTimeoutMs,
-    headers: { authorization: `Bearer ${request.accessToken}`, ...(request.agent !== undefined && { [agentHeader]: request.agent }) },
+export async function openTunnel(request: TunnelRequest, handlers: TunnelHandlers): Promise<Tunnel> {
+  const { relay, session, accessToken, agent, signal } = request;
+  const answer = await requestUpgrade({
+    url: `${relay.replace(/^http/, 'ws')}/v1/sessions/${session}/tunnel`,
+    timeoutMs: handshakeTimeoutMs,
+    headers: { authorization: `Bearer ${accessToken}`, ...(agent !== undefined && { [agentHeader]: agent }) },
+    ...(signal !== undefined && { signal }),
+  }).catch((error: unknown) => {
+    const { reason, hint } = describeNetworkFailure(error);
+    throw new GateError('relay-unreachable', `cannot reach the relay ${relay}: ${reason}`, { cause: error, ...(hint !== undefined && { hint }) });
   });
-  return new Promise((resolve, reject) => {
-    const giveUp = () => socket.terminate();
-    const { signal } = request;
-    if (signal?.aborted) giveUp();
-    signal?.addEventListener('abort', giveUp, { once: true });
-    socket.once('close', () => signal?.removeEventListener('abort', giveUp));
-    socket.once('open', () => {
-      socket.removeAllListeners();
-      signal?.removeEventListener('abort', giveUp);
-      resolve(new Tunnel(socket, handlers));
-    });
-    socket.once('unexpected-response', (_, response: IncomingMessage) => {
-      readError(response).then(reject, reject);
-    });
-    socket.once('error', (error) => {
-      const { reason, hint } = describeNetworkFailure(error);
-      reject(
-        new GateError('relay-unreachable', `cannot reach the relay ${request.relay}: ${reason}`, {
-          cause: error,
-          ...(hint !== undefined && { hint }),
-        }),
-      );
-    });
-  });
+  if ('response' in answer) throw await readError(answer.response);
+  return new Tunnel(answer, handlers);
 }
 
 async function readError(response: IncomingMessage): Promise<GateError> {

@@ -238,19 +238,22 @@ export class Connection implements SessionConnection {
       resumeClient: () => this.#tunnel().resume(),
       onEnd: (error) => this.#onClientEnd(error),
     });
-    upstream.socket.on('data', (chunk: Buffer) => this.#onUpstreamData(chunk));
+    upstream.receive((chunk) => this.#onUpstreamData(chunk));
     upstream.socket.on('drain', () => this.#wakeDrained?.());
     upstream.socket.on('error', () => undefined);
     upstream.socket.on('close', () => this.#onUpstreamClosed());
   }
 
-  #onUpstreamData(chunk: Buffer): void {
+  /** Whether nothing of the chunk is needed any more: what the client gets of it has been sent, and the rest is copied where it is kept. */
+  #onUpstreamData(chunk: Buffer): boolean {
     try {
       const hasRoom = this.#rows?.push(chunk) ?? true;
       if (!hasRoom && !this.#isTunnelClosed) this.#upstream?.socket.pause();
+      return this.#barrier.isEmpty && this.#tunnel().unsentBytes === 0;
     } catch (error) {
       this.#session.log.error({ session: this.#session.id, connection: this.#number, reason: messageOf(error) }, 'connection cut');
       void this.end(asGateError(error), messageOf(error));
+      return false;
     }
   }
 

@@ -23,6 +23,11 @@ export class ResultBarrier {
     return this.#hasFailed;
   }
 
+  /** Nothing is held. */
+  get isEmpty(): boolean {
+    return this.#held.length === 0;
+  }
+
   /** False asks to stop reading from the server. */
   write(bytes: Buffer): boolean {
     if (this.#hasFailed) return true;

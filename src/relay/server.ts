@@ -3,10 +3,10 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer, type WebSocket } from 'ws';
 import { agentHeader } from '../api/workload-api.ts';
 import { GateError } from '../errors/errors.ts';
-import { socketOptions, Tunnel } from '../tunnel/tunnel.ts';
+import { acceptUpgrade, type Upgraded } from '../tunnel/handshake.ts';
+import { Tunnel } from '../tunnel/tunnel.ts';
 import type { RelayConfig } from './config.ts';
 import { Connection } from './connection.ts';
 import { errorBody } from './exchange.ts';
@@ -44,14 +44,13 @@ export async function startServer(options: ServerOptions): Promise<RelayServer> 
   const { listen, log } = options;
   const isInternal = 'path' in listen;
   const server = createServer(options);
-  const tunnels = new WebSocketServer({ ...socketOptions, noServer: true, clientTracking: false });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on('error', () => socket.destroy());
+    socket.on('error', destroyThis);
     const address = clientAddress(request, isInternal);
     const refuse = (error: unknown) => refuseUpgrade(socket, error, log);
     openTunnel(options, request).then((found) => {
       if ('at' in found) forwardUpgrade(request, socket, head, { ...found, address, onError: () => refuse(workerGone()) });
-      else tunnels.handleUpgrade(request, socket, head, (webSocket) => serve(found, webSocket, address, log));
+      else acceptUpgrade(request, socket as Socket, head, (upgraded) => serve(found, upgraded, address, log));
     }, refuse);
   });
   await new Promise<void>((resolve, reject) => {
@@ -122,9 +121,14 @@ function refuseUpgrade(socket: Duplex, error: unknown, log: RelayLog): void {
   );
 }
 
-function serve(session: LiveSession, webSocket: WebSocket, address: string, log: RelayLog): void {
+/** As a listener of its own it keeps nothing of the request alive for as long as the socket lives. */
+function destroyThis(this: Duplex): void {
+  this.destroy();
+}
+
+function serve(session: LiveSession, upgraded: Upgraded, address: string, log: RelayLog): void {
   const connection = new Connection(session, () => tunnel, address);
-  const tunnel = new Tunnel(webSocket, {
+  const tunnel = new Tunnel(upgraded, {
     onData: (bytes) => connection.onData(bytes),
     onDrain: () => connection.onDrain(),
     onClose: () => connection.onTunnelClosed(),

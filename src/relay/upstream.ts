@@ -15,6 +15,7 @@ import {
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
 import { encodeStartup } from '../pgwire/frontend.ts';
 import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
+import { ReusedReads, type Receive } from '../tunnel/reused-reads.ts';
 import type { Target } from './config.ts';
 
 export const connectTimeoutMs = 15_000;
@@ -31,7 +32,11 @@ export type Upstream = {
   readonly parameters: ReadonlyMap<string, string>;
   readonly pid: number;
   readonly key: Buffer;
+  /** From now on; to be called once, before the socket is resumed. */
+  readonly receive: (receive: Receive) => void;
 };
+
+type OpenSocket = { readonly socket: Socket; readonly reads?: ReusedReads };
 
 /** Opens and authenticates one database connection. Fails with `upstream-unreachable`, or with the server's own error. */
 export async function openUpstream(target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
@@ -46,10 +51,12 @@ export async function openUpstream(target: Target, startup: Readonly<Record<stri
 
 async function openWithProtocol(minor: number, target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
   const signal = AbortSignal.timeout(connectTimeoutMs);
-  const socket = await openSocket(target, signal);
+  const { socket, reads } = await openSocket(target, signal);
   try {
     const packet = encodeStartup(minor, { user: target.user, database: target.database, ...startup });
-    return await logIn(socket, target, packet, signal);
+    const login = await logIn(socket, target, packet, signal);
+    const receive = (receiver: Receive): void => void (reads === undefined ? socket.on('data', receiver) : reads.receive(socket, receiver));
+    return { socket, parameters: login.parameters, pid: login.pid, key: login.key, receive };
   } catch (error) {
     socket.destroy();
     throw error instanceof GateError ? error : unreachable(target, error);
@@ -59,7 +66,7 @@ async function openWithProtocol(minor: number, target: Target, startup: Readonly
 /** Asks the server to cancel what backend `pid` does; resolves when the server has closed the request's connection. */
 export async function requestCancel(target: Target, pid: number, key: Buffer): Promise<void> {
   const signal = AbortSignal.timeout(connectTimeoutMs);
-  const socket = await openSocket(target, signal);
+  const { socket } = await openSocket(target, signal);
   const request = Buffer.alloc(12 + key.length);
   request.writeUInt32BE(request.length, 0);
   request.writeUInt32BE(80877102, 4);
@@ -76,13 +83,15 @@ export async function requestCancel(target: Target, pid: number, key: Buffer): P
   }
 }
 
-async function openSocket(target: Target, signal: AbortSignal): Promise<Socket> {
-  const { host, port, ca } = target;
-  const options = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs };
-  const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect(options);
+async function openSocket(target: Target, signal: AbortSignal): Promise<OpenSocket> {
+  const { host, port, ca, tls } = target;
+  const place = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port };
+  // TLS that is begun on an open socket reads that by itself.
+  const reads = tls === 'disable' ? new ReusedReads() : undefined;
+  const socket = connect({ ...place, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs, ...(reads && { onread: reads.onread }) });
   try {
     await once(socket, 'connect', { signal });
-    if (target.tls === 'disable') return socket;
+    if (reads !== undefined) return { socket, reads };
     socket.write(serialize.requestSsl());
     const [answer] = (await once(socket, 'data', { signal })) as [Buffer];
     // Exactly one byte: anything more was put there by somebody in between (CVE-2021-23222).
@@ -91,7 +100,7 @@ async function openSocket(target: Target, signal: AbortSignal): Promise<Socket> 
     }
     const secure = connectTls({ socket, ...(ca !== undefined && { ca }), ...(isIP(host) === 0 && { servername: host }), host });
     await once(secure, 'secureConnect', { signal });
-    return secure;
+    return { socket: secure };
   } catch (error) {
     socket.destroy();
     throw unreachable(target, error);
@@ -103,7 +112,7 @@ function logIn(
   target: Target,
   startup: Buffer,
   signal: AbortSignal,
-): Promise<Upstream> {
+): Promise<Login> {
   return new Promise((resolve, reject) => {
     const login = new Login(target, (bytes) => socket.write(bytes));
     const scanner = new FrameScanner(login);
@@ -121,7 +130,7 @@ function logIn(
       }
       if (!login.isReady) return;
       stop();
-      resolve({ socket, parameters: login.parameters, pid: login.pid, key: login.key });
+      resolve(login);
     };
     const stop = () => {
       socket.pause();

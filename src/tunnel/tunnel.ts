@@ -1,9 +1,10 @@
 /** One WebSocket as a byte stream: backpressure both ways, keep-alive, and a reason at the end (RFC 6455). */
-import type { RawData, WebSocket } from 'ws';
+import type { Socket } from 'node:net';
+import { FrameProblem, FrameReader } from './frame-reader.ts';
+import { FrameWriter } from './frame-writer.ts';
+import type { Upgraded } from './handshake.ts';
+import { opcodes } from './opcodes.ts';
 
-/** Largest WebSocket message that is sent or accepted. Message borders mean nothing: this is a byte stream. */
-export const messageBytesMax = 1024 * 1024;
-const sliceBytesMax = 256 * 1024;
 /** `write` answers false while more than this many bytes wait to be sent. */
 export const writeBufferBytes = 1024 * 1024;
 const pingIntervalMs = 20_000;
@@ -11,19 +12,18 @@ const pingIntervalMs = 20_000;
 const probeIntervalMs = 1000;
 /** One tick more than the other end needs, since the two clocks do not tick together. */
 const silentTicksMax = 2;
+/** How long the peer may take to answer a close frame, and to close its half of the socket. */
+const closeTimeoutMs = 30_000;
 /** A close frame's reason may take 123 bytes (RFC 6455, 5.5). */
 const closeReasonBytesMax = 123;
-
-/** Options for both ends of the `ws` library. Compression would cost memory and CPU, and leak lengths of secrets. */
-export const socketOptions = {
-  perMessageDeflate: false,
-  maxPayload: messageBytesMax,
-  skipUTF8Validation: true,
-} as const;
+/** No code was received, and so none is sent back (7.1.5). */
+const noStatus = 1005;
+const broken = 1006;
+const nothing = Buffer.alloc(0);
 
 export type TunnelHandlers = {
-  /** The buffer is the receiver's to keep. */
-  readonly onData: (bytes: Buffer) => void;
+  /** True: nobody refers to the bytes any more, and they may be overwritten. Otherwise they are the receiver's to keep. */
+  readonly onData: (bytes: Buffer) => boolean | void;
   /** A line that the peer put beside the bytes with `tell`. An end without this takes none. */
   readonly onNews?: (text: string) => void;
   /** After `write` answered false: it may go on. */
@@ -32,77 +32,88 @@ export type TunnelHandlers = {
   readonly onClose: (code: number, reason: string) => void;
 };
 
+export type TunnelOptions = { readonly pingIntervalMs?: number; readonly closeTimeoutMs?: number };
+
 export class Tunnel {
-  readonly #socket: WebSocket;
-  #unsentBytes = 0;
+  readonly #socket: Socket;
+  readonly #handlers: TunnelHandlers;
+  readonly #reader: FrameReader;
+  readonly #writer: FrameWriter;
+  readonly #closeTimeoutMs: number;
+  #hasSentClose = false;
+  /** What the peer's close frame said; undefined before it. */
+  #ending: { readonly code: number; readonly reason: string } | undefined;
+  /** The peer broke the rules: nothing of it is read any more. */
+  #isDeaf = false;
+  /** Something of the chunk that is read now stays with its receiver. */
+  #isKept = false;
+  #isPaused = false;
   #isFull = false;
+  /** The newest ping that is not answered yet, while an answer waits to be sent. */
+  #unanswered: Buffer | undefined;
+  #isAnswering = false;
   /** Ticks since anything was heard of the peer. */
   #silentTicks = 0;
   readonly #keepAlive: NodeJS.Timeout;
   #probe: NodeJS.Timeout | undefined;
+  #closeTimer: NodeJS.Timeout | undefined;
 
-  /** Takes over an open WebSocket. A peer of which nothing is heard for two intervals is cut off at the third. */
-  constructor(socket: WebSocket, handlers: TunnelHandlers, options: { readonly pingIntervalMs?: number } = {}) {
+  /** Takes over a socket after its handshake. A peer of which nothing is heard for two intervals is cut off at the third. */
+  constructor({ socket, head, isClient, reads }: Upgraded, handlers: TunnelHandlers, options: TunnelOptions = {}) {
     this.#socket = socket;
-    socket.on('message', (data: RawData, isBinary) => {
-      this.#silentTicks = 0;
-      // What comes behind a refused frame, or after this end has closed, is not wanted any more.
-      if (!this.isOpen) return;
-      if (isBinary) handlers.onData(data as Buffer);
-      else if (handlers.onNews !== undefined) handlers.onNews((data as Buffer).toString('utf8'));
-      else this.close(1003, 'the tunnel carries binary messages only');
+    this.#handlers = handlers;
+    this.#closeTimeoutMs = options.closeTimeoutMs ?? closeTimeoutMs;
+    this.#writer = new FrameWriter(socket, isClient);
+    this.#reader = new FrameReader({ isMasked: !isClient, takesText: handlers.onNews !== undefined }, {
+      data: (piece) => {
+        // What comes after this end has closed is not wanted any more.
+        if (this.isOpen && handlers.onData(piece) !== true) this.#isKept = true;
+      },
+      text: (message) => {
+        if (this.isOpen) handlers.onNews?.(message);
+      },
+      ping: (payload) => this.#answer(payload),
+      close: (code, reason) => this.#peerCloses(code, reason),
     });
-    socket.on('pong', () => (this.#silentTicks = 0));
-    // The close event follows and carries what is worth knowing.
-    socket.on('error', () => undefined);
-    socket.on('close', (code, reason) => {
-      clearInterval(this.#keepAlive);
-      clearInterval(this.#probe);
-      handlers.onClose(code, reason.toString('utf8'));
-    });
-    this.#onDrain = handlers.onDrain;
+    const take = (chunk: Buffer) => this.#take(chunk);
+    if (reads === undefined) socket.on('data', take);
+    else reads.receive(socket, take);
+    socket.on('drain', () => this.#drained());
+    // An end without a close frame; the socket's own end of the half that is still open follows.
+    socket.on('end', () => socket.end());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#closed());
     this.#keepAlive = setInterval(() => this.#ping(), options.pingIntervalMs ?? pingIntervalMs).unref();
+    if (head.length > 0) socket.unshift(head);
   }
-
-  readonly #onDrain: () => void;
 
   get isOpen(): boolean {
-    return this.#socket.readyState === this.#socket.OPEN;
+    return !this.#hasSentClose && this.#ending === undefined && !this.#isDeaf && this.#socket.writable;
   }
 
-  /** Bytes that were written and have not left yet. */
+  /** Bytes that were written and have not left yet, with their frame headers. */
   get unsentBytes(): number {
-    return this.#unsentBytes;
+    return this.#socket.destroyed ? 0 : this.#socket.writableLength;
   }
 
   /** False asks the caller to stop until `onDrain`. Bytes written to a closed tunnel are dropped. */
   write(bytes: Buffer): boolean {
-    for (let at = 0; at < bytes.length; at += sliceBytesMax) this.#send(bytes.subarray(at, at + sliceBytesMax));
-    if (this.#unsentBytes > writeBufferBytes) this.#isFull = true;
+    if (!this.isOpen) return true;
+    this.#writer.binary(bytes);
+    if (this.#socket.writableLength > writeBufferBytes) this.#isFull = true;
     return !this.#isFull;
   }
 
   /** Sends a text message beside the byte stream, in order with it. Dropped where the tunnel is closed. */
   tell(text: string): void {
-    if (this.isOpen) this.#socket.send(text, { binary: false });
-  }
-
-  #send(slice: Buffer): void {
-    if (!this.isOpen) return;
-    this.#unsentBytes += slice.length;
-    this.#socket.send(slice, () => {
-      this.#unsentBytes -= slice.length;
-      if (this.#isFull && this.#unsentBytes <= writeBufferBytes / 2) {
-        this.#isFull = false;
-        this.#onDrain();
-      }
-    });
+    if (this.isOpen) this.#writer.frame(opcodes.text, Buffer.from(text, 'utf8'));
   }
 
   pause(): void {
     // A paused socket would never see the end of one that is closing.
     if (!this.isOpen) return;
-    this.#probe ??= setInterval(() => this.#socket.pong(), probeIntervalMs).unref();
+    this.#probe ??= setInterval(() => this.#writer.frame(opcodes.pong, nothing), probeIntervalMs).unref();
+    this.#isPaused = true;
     this.#socket.pause();
   }
 
@@ -111,17 +122,95 @@ export class Tunnel {
     this.#silentTicks = 0;
     clearInterval(this.#probe);
     this.#probe = undefined;
+    this.#isPaused = false;
     this.#socket.resume();
   }
 
-  /** Sends what was written, then the close frame. A peer that does not answer it in time is cut off by `ws`. */
+  /** Sends what was written, then the close frame. A peer that does not answer it in time is cut off. */
   close(code: number, reason: string): void {
     this.resume();
-    this.#socket.close(code, truncateUtf8(reason, closeReasonBytesMax));
+    this.#sendClose(code, reason);
   }
 
   terminate(): void {
-    this.#socket.terminate();
+    this.#socket.destroy();
+  }
+
+  /** Whether nothing of the chunk is needed any more. */
+  #take(chunk: Buffer): boolean {
+    this.#silentTicks = 0;
+    if (this.#isDeaf) return true;
+    this.#isKept = false;
+    try {
+      this.#reader.push(chunk);
+    } catch (error) {
+      if (!(error instanceof FrameProblem)) throw error;
+      this.#sendClose(error.code, error.message);
+      this.#isDeaf = true;
+      this.#leave();
+    }
+    return !this.#isKept;
+  }
+
+  #drained(): void {
+    if (!this.#isFull) return;
+    this.#isFull = false;
+    this.#handlers.onDrain();
+  }
+
+  #closed(): void {
+    // The last frames may lie unread in a socket that was paused.
+    const rest = this.#socket.read() as Buffer | null;
+    if (rest !== null) this.#take(rest);
+    clearInterval(this.#keepAlive);
+    clearInterval(this.#probe);
+    clearTimeout(this.#closeTimer);
+    const { code, reason } = this.#ending ?? { code: broken, reason: '' };
+    this.#handlers.onClose(code, reason);
+  }
+
+  #sendClose(code: number, reason: string): void {
+    if (this.#hasSentClose || !this.#socket.writable) return;
+    this.#hasSentClose = true;
+    const text = Buffer.from(truncateUtf8(reason, closeReasonBytesMax), 'utf8');
+    const payload = Buffer.alloc(code === noStatus ? 0 : 2 + text.length);
+    if (payload.length > 0) {
+      payload.writeUInt16BE(code, 0);
+      text.copy(payload, 2);
+    }
+    this.#writer.frame(opcodes.close, payload);
+    this.#closeTimer = setTimeout(() => this.#socket.destroy(), this.#closeTimeoutMs).unref();
+  }
+
+  #peerCloses(code: number, reason: string): void {
+    this.#ending = { code, reason };
+    this.#sendClose(code, reason);
+    this.#leave();
+  }
+
+  /** Nothing more is said; what the peer still sends is read and dropped, so that it may close its half. */
+  #leave(): void {
+    this.resume();
+    this.#socket.end();
+  }
+
+  /** An answer that the peer does not read keeps the next ones waiting, and of those the newest is enough (5.5.3). */
+  #answer(payload: Buffer): void {
+    this.#unanswered = payload;
+    if (!this.#isAnswering) this.#answerNewest();
+  }
+
+  #answerNewest(): void {
+    const payload = this.#unanswered;
+    this.#unanswered = undefined;
+    if (payload === undefined || !this.isOpen) return;
+    this.#writer.frame(opcodes.pong, payload);
+    if (this.#socket.writableLength === 0) return;
+    this.#isAnswering = true;
+    this.#socket.write(nothing, () => {
+      this.#isAnswering = false;
+      this.#answerNewest();
+    });
   }
 
   /**
@@ -129,14 +218,15 @@ export class Tunnel {
    * screen. It says by itself that it lives, with pongs that nobody asked for (RFC 6455, 5.5.3), and expects none.
    */
   #ping(): void {
-    if (this.#socket.isPaused) {
+    if (!this.isOpen) return;
+    if (this.#isPaused) {
       this.#silentTicks = 0;
-      this.#socket.pong();
+      this.#writer.frame(opcodes.pong, nothing);
       return;
     }
-    if (this.#silentTicks >= silentTicksMax) return this.#socket.terminate();
+    if (this.#silentTicks >= silentTicksMax) return this.terminate();
     this.#silentTicks++;
-    this.#socket.ping();
+    this.#writer.frame(opcodes.ping, nothing);
   }
 }
 

@@ -1,81 +1,44 @@
 /** The tunnel between two real WebSocket ends: bytes whole and in order, memory bounded, and a reason at the end. */
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { randomBytes, createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { WebSocket, WebSocketServer } from 'ws';
-import { messageBytesMax, socketOptions, Tunnel, writeBufferBytes } from '../../src/tunnel/tunnel.ts';
+import { WebSocket } from 'ws';
+import { messageBytesMax } from '../../src/tunnel/frame-reader.ts';
+import { writeBufferBytes, type TunnelOptions } from '../../src/tunnel/tunnel.ts';
+import { End, Line, until } from './ends.ts';
 
-/** One end with what happened to it. */
-class End {
-  readonly tunnel: Tunnel;
-  readonly closes: { code: number; reason: string }[] = [];
-  received: Buffer[] = [];
-  bytes = 0;
-  drains = 0;
+/** The longest header of one frame. */
+const headerBytes = 14;
 
-  constructor(socket: WebSocket, options: { pingIntervalMs?: number } = {}) {
-    this.tunnel = new Tunnel(
-      socket,
-      {
-        onData: (bytes) => {
-          this.bytes += bytes.length;
-          this.received.push(bytes);
-        },
-        onDrain: () => this.drains++,
-        onClose: (code, reason) => this.closes.push({ code, reason }),
-      },
-      options,
-    );
-  }
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  const giveUp = performance.now() + 20_000;
-  while (!condition()) {
-    if (performance.now() > giveUp) throw new Error(`waited in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-let server: WebSocketServer;
-let proxy: Server;
-/** The sockets of the wire between the two ends. */
-let wire: Socket[];
+let line: Line;
 let near: End;
 let far: End;
-let nearSocket: WebSocket;
-let farSocket: WebSocket;
 
-async function open(options: { pingIntervalMs?: number } = {}): Promise<void> {
-  const accepted = once(server, 'connection') as Promise<[WebSocket]>;
-  nearSocket = new WebSocket(`ws://127.0.0.1:${(proxy.address() as AddressInfo).port}`, socketOptions);
-  const opened = once(nearSocket, 'open');
-  [[farSocket]] = await Promise.all([accepted, opened]);
-  near = new End(nearSocket, options);
-  far = new End(farSocket, options);
+async function open(options: TunnelOptions = {}): Promise<void> {
+  const [nearEnd, farEnd] = await Promise.all([line.dial(), line.accept()]);
+  near = new End(nearEnd, options);
+  far = new End(farEnd, options);
+}
+
+/** Someone else's WebSocket at the near end, so that it can send what a tunnel never would. */
+async function openStranger(): Promise<{ socket: WebSocket; closes: { code: number; reason: string }[] }> {
+  const accepted = line.accept();
+  const socket = new WebSocket(`ws://127.0.0.1:${line.port}`, { perMessageDeflate: false });
+  const closes: { code: number; reason: string }[] = [];
+  socket.on('error', () => undefined);
+  socket.on('close', (code, reason) => closes.push({ code, reason: reason.toString() }));
+  const opened = new Promise((resolve) => socket.once('open', resolve));
+  far = new End(await accepted);
+  await opened;
+  return { socket, closes };
 }
 
 beforeEach(async () => {
-  wire = [];
-  server = new WebSocketServer({ port: 0, host: '127.0.0.1', ...socketOptions });
-  await once(server, 'listening');
-  // A relay of plain TCP in between, so that the wire can be stopped without either end knowing.
-  proxy = createServer((socket) => {
-    const onward = connect((server.address() as AddressInfo).port, '127.0.0.1');
-    for (const one of [socket, onward]) one.on('error', () => undefined);
-    socket.pipe(onward).pipe(socket);
-    wire.push(socket, onward);
-  }).listen(0, '127.0.0.1');
-  await once(proxy, 'listening');
+  line = await Line.start();
 });
-
 afterEach(async () => {
-  for (const socket of wire) socket.destroy();
   near?.tunnel.terminate();
-  for (const client of server.clients) client.terminate();
-  await new Promise((resolve) => server.close(resolve));
-  await new Promise((resolve) => proxy.close(resolve));
+  far?.tunnel.terminate();
+  await line.close();
 });
 
 describe('bytes', () => {
@@ -121,7 +84,7 @@ describe('backpressure', () => {
     }
     written += chunk.length;
     expect(writer.tunnel.unsentBytes).toBeGreaterThan(writeBufferBytes);
-    expect(writer.tunnel.unsentBytes).toBeLessThanOrEqual(writeBufferBytes + chunk.length);
+    expect(writer.tunnel.unsentBytes).toBeLessThanOrEqual(writeBufferBytes + chunk.length + headerBytes);
     expect(writer.drains).toBe(0);
     // What a paused reader gets is at most what it had read already.
     expect(reader.bytes).toBeLessThan(1024 * 1024);
@@ -163,7 +126,7 @@ describe('backpressure', () => {
     }
     expect(seen).toBe(total);
     expect(drains).toBeGreaterThan(10);
-    expect(most).toBeLessThanOrEqual(writeBufferBytes + chunk.length);
+    expect(most).toBeLessThanOrEqual(writeBufferBytes + chunk.length + headerBytes);
   });
 });
 
@@ -208,7 +171,7 @@ describe('the end', () => {
 
   test('a broken wire is 1006, once, at both ends', async () => {
     await open();
-    for (const socket of wire) socket.destroy();
+    for (const socket of line.wire) socket.destroy();
     await until('both have closed', () => near.closes.length === 1 && far.closes.length === 1);
     near.tunnel.close(1000, 'late');
     near.tunnel.terminate();
@@ -220,37 +183,38 @@ describe('the end', () => {
 
 describe('frames that do not belong here', () => {
   test('a text frame closes with 1003, and nothing behind it is delivered', async () => {
-    await open();
-    nearSocket.send(Buffer.from('before'));
-    nearSocket.send('text');
-    nearSocket.send(Buffer.from('behind'));
-    await until('both have closed', () => near.closes.length === 1 && far.closes.length === 1);
-    expect(near.closes).toEqual([{ code: 1003, reason: 'the tunnel carries binary messages only' }]);
-    expect(Buffer.concat(far.received).toString()).toBe('before');
+    const { socket, closes } = await openStranger();
+    socket.send(Buffer.from('before'));
+    socket.send('text');
+    socket.send(Buffer.from('behind'));
+    await until('both have closed', () => closes.length === 1 && far.closes.length === 1);
+    expect(closes).toEqual([{ code: 1003, reason: 'the tunnel carries binary messages only' }]);
+    expect(far.all.toString()).toBe('before');
   });
 
   test('a message at the limit passes, one byte more closes with 1009', async () => {
-    await open();
-    nearSocket.send(Buffer.alloc(messageBytesMax));
+    const { socket, closes } = await openStranger();
+    socket.send(Buffer.alloc(messageBytesMax));
     await until('it has arrived', () => far.bytes === messageBytesMax);
-    nearSocket.send(Buffer.alloc(messageBytesMax + 1));
-    await until('both have closed', () => near.closes.length === 1 && far.closes.length === 1);
-    expect(near.closes[0]?.code).toBe(1009);
+    socket.send(Buffer.alloc(messageBytesMax + 1));
+    await until('both have closed', () => closes.length === 1 && far.closes.length === 1);
+    expect(closes[0]?.code).toBe(1009);
     expect(far.bytes).toBe(messageBytesMax);
   });
 
   test('fragments count together', async () => {
-    await open();
-    nearSocket.send(Buffer.alloc(messageBytesMax / 2), { fin: false });
-    nearSocket.send(Buffer.alloc(messageBytesMax), { fin: true });
-    await until('both have closed', () => far.closes.length === 1);
-    expect(far.bytes).toBe(0);
+    const { socket, closes } = await openStranger();
+    socket.send(Buffer.alloc(messageBytesMax / 2), { fin: false });
+    socket.send(Buffer.alloc(messageBytesMax / 2 + 1), { fin: true });
+    await until('both have closed', () => closes.length === 1 && far.closes.length === 1);
+    expect(closes[0]?.code).toBe(1009);
+    expect(far.bytes).toBe(messageBytesMax / 2);
   });
 
   test('bytes that are no WebSocket frame end it', async () => {
     await open();
     // The wire's second socket leads to the server; these bytes claim a reserved opcode.
-    wire[1]?.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
+    line.wire[1]?.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
     await until('it has closed', () => far.closes.length === 1);
     expect(far.received).toEqual([]);
   });
@@ -259,7 +223,7 @@ describe('frames that do not belong here', () => {
 describe('a peer that vanishes', () => {
   test('is found by its silence and cut off', async () => {
     await open({ pingIntervalMs: 50 });
-    for (const socket of wire) socket.pause().unpipe();
+    for (const socket of line.wire) socket.pause().unpipe();
     await until('both have given up', () => near.closes.length === 1 && far.closes.length === 1);
     expect(near.closes).toEqual([{ code: 1006, reason: '' }]);
   });
