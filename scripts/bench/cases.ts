@@ -23,12 +23,12 @@ export function comparisons(stage: Stage): readonly Case[] {
 }
 
 /** Code that is compiled on the way would count against whoever comes first. */
-export async function warmUp({ pgbench, ways, levels, masked: maskedWay, detected, options }: Stage): Promise<void> {
+export async function warmUp({ pgbench, ways, levels, masked: maskedWay, detected, encrypted, options }: Stage): Promise<void> {
   const seconds = options.isQuick ? 2 : 8;
   for (const way of levels.filter(({ pids }) => pids.relay !== undefined)) {
     for (const mode of ['simple', 'prepared'] as const) await pgbench.run(way, { script: 'select', mode, clients: 8, seconds });
   }
-  for (const way of [...ways, maskedWay, detected]) {
+  for (const way of [...ways, maskedWay, detected, encrypted]) {
     await withClient(way, (client) => client.query('select * from bulk limit 50000'));
   }
 }
@@ -83,7 +83,7 @@ export async function measureLatency(client: WireClient, seconds: number): Promi
   return { p50Us: percentile(times, 0.5), p99Us: percentile(times, 0.99), maxUs: Math.max(...times), count: times.length };
 }
 
-function bulk({ ways, bulkRows, options, database }: Stage): Case[] {
+function bulk({ ways, encrypted, bulkRows, options, database }: Stage): Case[] {
   const bytes = bulkRows * rowBytes;
   const generated = `copy (select n, md5(n::text) || md5((n + 1)::text), repeat('x', ${rowBytes - 80}) from generate_series(1, ${bulkRows}) n) to stdout`;
   const read = (name: string, title: string, ask: (client: WireClient) => ReturnType<WireClient['query']>, rows: number): Case => ({
@@ -97,6 +97,10 @@ function bulk({ ways, bulkRows, options, database }: Stage): Case[] {
     read('copy-out', `COPY TO of about ${options.megabytes} MB from generate_series`, (client) => client.query(generated), 0),
     read('select-text', `SELECT of about ${options.megabytes} MB, text`, (client) => client.query('select * from bulk'), bulkRows),
     read('select-binary', `SELECT of about ${options.megabytes} MB, binary`, (client) => client.queryBinary('select * from bulk'), bulkRows),
+    {
+      ...read('select-tls', `SELECT of about ${options.megabytes} MB, text, gate over TLS`, (client) => client.query('select * from bulk'), bulkRows),
+      ways: [...ways.slice(0, -1), encrypted],
+    },
     {
       name: 'copy-in',
       title: `COPY FROM of about ${options.megabytes} MB`,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { createRelayClient, type RelayClient } from '../../src/client/relay-client.ts';
 import { loadClientConfig } from '../../src/client/config.ts';
+import { createLocalIdentity } from '../../src/client/local-ca.ts';
 import { approveDevice } from '../../src/dev/device-page.ts';
 import { findFreePort } from '../../src/dev/ports.ts';
 import { startProvider, type Provider } from '../../src/dev/provider.ts';
@@ -56,6 +57,8 @@ export type RelayOptions = {
   readonly directory: string;
   readonly targets: readonly DemoTarget[];
   readonly policy: object;
+  /** The relay speaks TLS, and its clients trust it. */
+  readonly usesTls?: boolean;
   /** Goes before the relay's own command line: a tracer. */
   readonly wrapper?: readonly string[];
   readonly nodeOptions?: readonly string[];
@@ -77,8 +80,10 @@ export async function startGateRelay(cleanup: Cleanup, options: RelayOptions): P
   const directory = await makeStateDirectory(options.directory);
   const policyFile = join(directory, 'policy.yaml');
   writeFileSync(policyFile, stringify(policy, { aliasDuplicateObjects: false }));
+  const identity = options.usesTls === true ? await writeIdentity(directory) : undefined;
   const config = await writeRelayFile({
     directory,
+    ...(identity && { tls: { certificateFile: identity.certificateFile, keyFile: identity.keyFile } }),
     port: await findFreePort(),
     issuer: people.provider.issuer,
     clientId,
@@ -95,7 +100,7 @@ export async function startGateRelay(cleanup: Cleanup, options: RelayOptions): P
   const environmentOf = async (account: string): Promise<NodeJS.ProcessEnv> => {
     const configDirectory = join(directory, `config-${account}`);
     mkdirSync(configDirectory, { recursive: true, mode: 0o700 });
-    return { ...process.env, GATE_RELAY: ready.url, GATE_TOKEN: await people.tokenOf(account), GATE_CONFIG_DIR: configDirectory, GATE_KEYCHAIN: 'off' };
+    return { ...process.env, GATE_RELAY: ready.url, GATE_TOKEN: await people.tokenOf(account), GATE_CONFIG_DIR: configDirectory, GATE_KEYCHAIN: 'off', ...(identity && { NODE_EXTRA_CA_CERTS: identity.caFile }) };
   };
   return {
     url: ready.url,
@@ -118,6 +123,15 @@ export async function startGateRelay(cleanup: Cleanup, options: RelayOptions): P
       return createRelayClient(await loadClientConfig({ relay: ready.url }, environment), { warn: () => undefined });
     },
   };
+}
+
+/** A certificate for this machine's names, of an authority of its own. */
+async function writeIdentity(directory: string): Promise<{ certificateFile: string; keyFile: string; caFile: string }> {
+  const { key, cert, caFile } = await createLocalIdentity({ directory, isKeychainWanted: false }, new Date(Date.now() + tokenSeconds * 1000));
+  const files = { certificateFile: join(directory, 'certificate.pem'), keyFile: join(directory, 'key.pem') };
+  writeFileSync(files.certificateFile, cert);
+  writeFileSync(files.keyFile, key, { mode: 0o600 });
+  return { ...files, caFile };
 }
 
 type ConnectEvent = { readonly event: string; readonly target: string } & Omit<Way, 'name' | 'pids'>;

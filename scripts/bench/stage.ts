@@ -31,6 +31,8 @@ export type Stage = {
   /** Through gate with a masked column, and with detectors on every row as well. */
   readonly masked: Way;
   readonly detected: Way;
+  /** Through a relay that speaks TLS. */
+  readonly encrypted: Way;
   readonly pgbouncer: string | undefined;
   /** In the table `bulk`. */
   readonly bulkRows: number;
@@ -80,9 +82,12 @@ export async function openStage(cleanup: Cleanup, options: Options, say: (line: 
   });
   const [gate, os, beforeResult, masked, detected] = await relay.connect(plans.map(({ name }) => name), { nodeOptions: profileOptions(options.profileDirectory, 'local') });
   if (gate === undefined || os === undefined || beforeResult === undefined || masked === undefined || detected === undefined) throw new Error('gate connect opened too few ports');
+  const secure = await startGateRelay(cleanup, { people, directory: join(directory, 'gate-tls'), targets: [targetTo(direct, 'bench')], policy: policyOf([{ name: 'bench' }]), usesTls: true });
+  const [encrypted] = await secure.connect(['bench']);
+  if (encrypted === undefined) throw new Error('gate connect opened no port over TLS');
   const ways = [direct, ...pooled, floor, gate];
   const levels = [direct, ...pooled, floor, { ...os, name: 'gate, os' }, { ...beforeResult, name: 'gate, before-result' }, gate];
-  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, levels, direct, gate, masked, detected, pgbouncer: version, bulkRows };
+  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, levels, direct, gate, masked, detected, encrypted, pgbouncer: version, bulkRows };
 }
 
 function profileOptions(folder: string | undefined, half: string): string[] {

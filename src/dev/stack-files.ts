@@ -107,6 +107,8 @@ function tlsOf(sslmode: string | null, host: string): 'verify-full' | 'disable' 
 export type RelayFileOptions = {
   readonly directory: string;
   readonly port: number;
+  /** PEM files; without them the relay speaks plain HTTP. */
+  readonly tls?: { readonly certificateFile: string; readonly keyFile: string };
   readonly issuer: string;
   readonly clientId: string;
   readonly audience: string;
@@ -128,6 +130,7 @@ export async function writeRelayFile(options: RelayFileOptions): Promise<string>
   }
   const document = {
     listen: `127.0.0.1:${options.port}`,
+    ...(options.tls !== undefined && { tls: options.tls }),
     stateDirectory: './relay',
     policyFile: options.policyFile === undefined ? './policy.yaml' : resolve(options.policyFile),
     issuer: {
