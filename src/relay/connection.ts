@@ -109,7 +109,7 @@ export class Connection implements SessionConnection {
 
   onTunnelClosed(): void {
     this.#isTunnelClosed = true;
-    this.#queue.fail(new GateError('protocol-violation', 'the client went away during the login'));
+    if (this.#statements === undefined) this.#queue.fail(new GateError('protocol-violation', 'the client went away during the login'));
     // A client that said goodbye lets its last statement finish; one that vanished has it cancelled.
     if (this.#isTerminating) this.#lingerForLast();
     else void this.end(undefined, 'the client went away');
@@ -149,7 +149,8 @@ export class Connection implements SessionConnection {
     this.#upstream = upstream;
     await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.useCatalog()]);
     this.#number = session.journal.nextConnection();
-    await session.journal.record([
+    // Durable at the latest with its first statement, which waits for that.
+    await session.journal.write([
       {
         kind: 'connection.open',
         connection: this.#number,
@@ -310,7 +311,7 @@ export class Connection implements SessionConnection {
       this.#session.journal.noteOutcome(this.#number, run, stateAtEnd(run, this.#rows?.hasSeenFatal === true));
     }
     if (this.#number !== 0) {
-      await this.#session.journal.note({
+      await this.#session.journal.noteSoon({
         kind: 'connection.close',
         connection: this.#number,
         reason,

@@ -83,10 +83,14 @@ export class Journal {
     return this.#keep(event, this.record([event]));
   }
 
-  /** The same, for what nobody waits for: it shares the sync of what comes next. */
-  #noteSoon(event: Event): void {
-    const written = this.#withBacklog([event], (all) => this.#recorder.write(this.session, all, false).written);
-    void this.#keep(event, written);
+  /** The same, for what nobody waits for: it shares the sync of what comes next. Resolves when it is written, or kept. */
+  noteSoon(event: Event): Promise<void> {
+    return this.#keep(event, this.write([event]));
+  }
+
+  /** Resolves when the operating system has the events, which are durable before whatever is recorded after them is; rejects as `record` does. */
+  write(events: readonly Event[]): Promise<void> {
+    return this.#withBacklog(events, (all) => this.#recorder.write(this.session, all, false).written);
   }
 
   #keep(event: Event, recording: Promise<void>): Promise<void> {
@@ -106,10 +110,10 @@ export class Journal {
 
   noteOutcome(connection: number, run: Run, state: 'ok' | 'error' | 'suspended' | 'skipped' | 'unknown'): void {
     const { statement, tags, rows, bytesOut, bytesIn, sqlstate, capture } = run;
-    for (const result of capture.results()) this.#noteSoon({ kind: 'result', connection, statement, ...result });
+    for (const result of capture.results()) void this.noteSoon({ kind: 'result', connection, statement, ...result });
     const { digest } = capture;
     const durationMs = Math.round((performance.now() - run.startedAtMs) * 1000) / 1000;
-    this.#noteSoon({
+    void this.noteSoon({
       kind: 'outcome',
       connection,
       statement,

@@ -16,6 +16,7 @@ import { describeType, FrameScanner } from '../pgwire/frame.ts';
 import { encodeStartup } from '../pgwire/frontend.ts';
 import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
 import type { Target } from './config.ts';
+import { saltFor } from './salted-passwords.ts';
 
 export const connectTimeoutMs = 15_000;
 /** Past this silence the system probes a connection: a server whose machine is gone says no goodbye. */
@@ -215,7 +216,7 @@ class Login {
         return this.#send(serialize.password(`md5${md5(md5(password + user), request.salt)}`));
       case 'sasl':
         if (!request.mechanisms.includes(scramMechanism)) break;
-        this.#scram = new ScramClient(password, randomBytes(18).toString('base64'));
+        this.#scram = new ScramClient(password, randomBytes(18).toString('base64'), saltFor(this.#target));
         return this.#send(serialize.sendSASLInitialResponseMessage(scramMechanism, this.#scram.clientFirst));
       case 'sasl-continue':
         if (this.#scram === undefined) break;
