@@ -27,7 +27,7 @@ import { ResultBarrier } from './result-barrier.ts';
 import { Rows } from './rows.ts';
 import { SettingsWatch } from './settings-watch.ts';
 import { Statements } from './statements.ts';
-import { openUpstream, requestCancel, type Upstream } from './upstream.ts';
+import { requestCancel, type Upstream } from './upstream.ts';
 
 export const handshakeTimeoutMs = 30_000;
 /** How long the end of a connection waits for the server's last answers, so that their outcome is on record. */
@@ -141,7 +141,7 @@ export class Connection implements SessionConnection {
     const nonce = randomBytes(18).toString('base64');
     const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
     session.checkOpen();
-    const upstream = await openUpstream(session.target, startup);
+    const upstream = await session.upstreams.open(startup);
     if (this.#ending !== undefined || this.#isTunnelClosed) {
       upstream.socket.destroy();
       return;
@@ -163,6 +163,7 @@ export class Connection implements SessionConnection {
     ]);
     // What has ended while that was being written must not begin now; its end is on record.
     if (this.#ending !== undefined) return;
+    session.upstreams.prepare(startup);
     const cancelTarget = { session: session.id, cancel: () => this.#cancel() };
     const { pid, key } = session.cancelKeys.issue(cancelTarget, upstream.pid, protocolMinor);
     this.#cancelPid = pid;

@@ -235,6 +235,9 @@ class Login {
 /** The server or a pooler does not speak the protocol version that was asked for. */
 class ProtocolRefused extends GateError {}
 
+/** The server, the database or the relay's role has all the connections that it may have. */
+export class ServerFull extends GateError {}
+
 function md5(text: string, salt: Buffer = Buffer.alloc(0)): string {
   return createHash('md5').update(text).update(salt).digest('hex');
 }
@@ -252,7 +255,8 @@ function loginError(fields: ReadonlyMap<string, string>, target: Target): GateEr
       hint: "The relay's operator finds the reason in its log.",
     });
   }
-  return new GateError('upstream-unreachable', `the database of target ${target.name} refused the connection: ${message} (${sqlstate})`);
+  const text = `the database of target ${target.name} refused the connection: ${message} (${sqlstate})`;
+  return sqlstate === '53300' ? new ServerFull('upstream-unreachable', text) : new GateError('upstream-unreachable', text);
 }
 
 function unreachable(target: Target, cause: unknown): GateError {
