@@ -139,9 +139,8 @@ export class Connection implements SessionConnection {
       ...(pinnedPath && { masked: { path: pinnedPath, key: maskKeyParameters(session.maskKey) } }),
     });
     const nonce = randomBytes(18).toString('base64');
-    const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
-    session.checkOpen();
-    const upstream = await session.upstreams.open(startup);
+    const proof = authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
+    const { proven: lastMessage, upstream } = await session.upstreams.openBeside(startup, proof.then((last) => (session.checkOpen(), last)));
     if (this.#ending !== undefined || this.#isTunnelClosed) {
       upstream.socket.destroy();
       return;

@@ -46,20 +46,35 @@ export async function openUpstream(target: Target, startup: Readonly<Record<stri
 }
 
 async function openWithProtocol(minor: number, target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
-  const signal = AbortSignal.timeout(connectTimeoutMs);
-  const socket = await openSocket(target, signal);
+  return inTime(async (signal) => {
+    const socket = await openSocket(target, signal);
+    try {
+      const packet = encodeStartup(minor, { user: target.user, database: target.database, ...startup });
+      return await logIn(socket, target, packet, signal);
+    } catch (error) {
+      socket.destroy();
+      throw error instanceof GateError ? error : unreachable(target, error);
+    }
+  });
+}
+
+/** The timer ends with the work: those of AbortSignal.timeout would all go off later, with an error each that nobody sees. */
+async function inTime<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), connectTimeoutMs).unref();
   try {
-    const packet = encodeStartup(minor, { user: target.user, database: target.database, ...startup });
-    return await logIn(socket, target, packet, signal);
-  } catch (error) {
-    socket.destroy();
-    throw error instanceof GateError ? error : unreachable(target, error);
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
 /** Asks the server to cancel what backend `pid` does; resolves when the server has closed the request's connection. */
-export async function requestCancel(target: Target, pid: number, key: Buffer): Promise<void> {
-  const signal = AbortSignal.timeout(connectTimeoutMs);
+export function requestCancel(target: Target, pid: number, key: Buffer): Promise<void> {
+  return inTime((signal) => sendCancel(target, pid, key, signal));
+}
+
+async function sendCancel(target: Target, pid: number, key: Buffer, signal: AbortSignal): Promise<void> {
   const socket = await openSocket(target, signal);
   const request = Buffer.alloc(12 + key.length);
   request.writeUInt32BE(request.length, 0);

@@ -7,9 +7,10 @@ import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type Postgres } from '../../src/dev/postgres.ts';
 import { encodeParameterStatus } from '../../src/pgwire/backend.ts';
+import { encodeStartup } from '../../src/pgwire/frontend.ts';
 import { loadRelayConfig, warmUpstreamsMax, type Target } from '../../src/relay/config.ts';
 import { createRelayLog } from '../../src/relay/relay-log.ts';
-import { spareIdleMs, sparesPerTargetMax, WarmUpstreams } from '../../src/relay/warm-upstreams.ts';
+import { spareIdleMs, sparesPerTargetMax, unprovenMax, WarmUpstreams } from '../../src/relay/warm-upstreams.ts';
 import { eventually, fixturePolicy, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 
 const target = (name: string, rest: string) =>
@@ -204,6 +205,46 @@ test('relay.yaml takes 0 to the limit, and nothing past it', async () => {
   expect(await load('0')).toBe(0);
   expect(await load(String(warmUpstreamsMax))).toBe(warmUpstreamsMax);
   for (const wrong of [String(warmUpstreamsMax + 1), '-1', '1.5', 'yes']) await expect(load(wrong)).rejects.toMatchObject({ code: 'config-invalid' });
+});
+
+describe('for clients that have not proven their password yet', () => {
+  /** Sends a start-up packet, and resolves once asked for the proof; then says nothing more. */
+  async function askFor({ session, port }: OpenTunnel): Promise<Socket> {
+    const socket = connect(port.port, port.host);
+    socket.on('error', () => undefined);
+    socket.write(encodeStartup(0, { user: session.user, database: session.database }));
+    await once(socket, 'data');
+    return socket;
+  }
+
+  test('a few are opened meanwhile, and closed when the proof does not come; after that none for a while', async () => {
+    const tunnel = await fixture.connect();
+    const waiting = [];
+    for (let count = 0; count < unprovenMax + 2; count++) waiting.push(await askFor(tunnel));
+    await sparesBeside(tunnel, [], unprovenMax);
+    expect(await backendsOf(tunnel)).toHaveLength(unprovenMax);
+    for (const socket of waiting) socket.destroy();
+    await eventually('none is left', async () => (await backendsOf(tunnel)).length === 0);
+    const another = await askFor(tunnel);
+    expect(await pidOf(await tunnel.client())).toBeGreaterThan(0);
+    expect(await backendsOf(tunnel)).toHaveLength(1);
+    another.destroy();
+  });
+
+  test('a wrong password ends it, and is told as ever', async () => {
+    const tunnel = await fixture.connect();
+    await expect(tunnel.client({ password: 'wrong' })).rejects.toMatchObject({ code: '28P01' });
+    await eventually('none is left', async () => (await backendsOf(tunnel)).length === 0);
+    expect((await fixture.entries(tunnel.session.id)).some(({ event }) => event.kind === 'connection.open')).toBe(false);
+  });
+
+  test('the end of the session ends it', async () => {
+    const tunnel = await fixture.connect();
+    await askFor(tunnel);
+    await sparesBeside(tunnel, []);
+    await (await fixture.clientFor('dba')).killSession(tunnel.session.id);
+    await eventually('none is left', async () => (await backendsOf(tunnel)).length === 0);
+  });
 });
 
 describe('by themselves', () => {
