@@ -46,7 +46,7 @@ export async function startServer(options: ServerOptions): Promise<RelayServer> 
   const server = createServer(options);
   const tunnels = new WebSocketServer({ ...socketOptions, noServer: true, clientTracking: false });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on('error', () => socket.destroy());
+    socket.on('error', destroyOwn);
     const address = clientAddress(request, isInternal);
     const refuse = (error: unknown) => refuseUpgrade(socket, error, log);
     openTunnel(options, request).then((found) => {
@@ -80,6 +80,11 @@ export async function startServer(options: ServerOptions): Promise<RelayServer> 
         setTimeout(() => sockets.forEach((socket) => socket.destroy()), closeTimeoutMs).unref();
       }),
   };
+}
+
+/** Listens for as long as a tunnel lasts, so it keeps nothing of the request alive: that holds a token. */
+function destroyOwn(this: Duplex): void {
+  this.destroy();
 }
 
 function createServer({ tls, answer, socketsMax: ownMax }: ServerOptions): Server {

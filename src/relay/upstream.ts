@@ -143,7 +143,7 @@ function logIn(
       socket.pause();
       socket.off('data', onData).off('error', fail).off('close', onClose);
       // The owner is told by `close`; until then an error must not bring the relay down.
-      socket.on('error', () => undefined);
+      socket.on('error', ignore);
       signal.removeEventListener('abort', onAbort);
     };
     signal.addEventListener('abort', onAbort);
@@ -152,6 +152,9 @@ function logIn(
     socket.resume();
   });
 }
+
+/** Not a closure: that would keep all of the login alive for as long as the connection lasts. */
+function ignore(): void {}
 
 /** The messages of one login, in the order that section 54.2.1 allows. */
 class Login {
@@ -198,7 +201,7 @@ class Login {
         return;
       }
       case 'K':
-        ({ pid: this.pid, key: this.key } = decodeBackendKeyData(bytes));
+        this.#keepKey(decodeBackendKeyData(bytes));
         return;
       case 'N':
       case 'v':
@@ -210,6 +213,13 @@ class Login {
       default:
         throw new GateError('upstream-protocol', `the server sent message ${describeType(type)} during login`);
     }
+  }
+
+  /** As a copy: the bytes are a part of what was read, all of which would be kept. */
+  #keepKey({ pid, key }: { readonly pid: number; readonly key: Buffer }): void {
+    this.pid = pid;
+    this.key = Buffer.alloc(key.length);
+    key.copy(this.key);
   }
 
   #authenticate(request: Authentication): void {
