@@ -36,10 +36,10 @@ beforeAll(async () => {
 });
 afterAll(() => fixture?.[Symbol.asyncDispose]());
 
-type Backend = { readonly pid: number; readonly backend_start: Date };
+type Backend = { readonly pid: number; readonly backend_start: Date; readonly wait_event: string | null };
 
 async function backendsOf({ session }: OpenTunnel): Promise<Backend[]> {
-  const { rows } = await fixture.admin.query<Backend>('select pid, backend_start from pg_stat_activity where application_name like $1 order by backend_start', [`gate/${session.id} %`]);
+  const { rows } = await fixture.admin.query<Backend>('select pid, backend_start, wait_event from pg_stat_activity where application_name like $1 order by backend_start', [`gate/${session.id} %`]);
   return rows;
 }
 
@@ -60,8 +60,10 @@ async function sparesBeside(tunnel: OpenTunnel, pids: readonly number[], count =
   let spares: Backend[] = [];
   await eventually(`${count} opened ahead`, async () => {
     spares = (await backendsOf(tunnel)).filter(({ pid }) => !pids.includes(pid));
-    return spares.length === count;
+    return spares.length === count && spares.every(({ wait_event: waits }) => waits === 'ClientRead');
   });
+  // They have said all of the login; by the next answer the relay, which is this process, has read it.
+  await fixture.admin.query('select 1');
   return spares;
 }
 
@@ -265,6 +267,11 @@ describe('by themselves', () => {
   });
   const pool = (of: Target, idleMs = spareIdleMs, right = () => 'the same' as string | undefined) => new WarmUpstreams({ target: of, right, log: createRelayLog('silent'), idleMs });
   const open = async () => (await admin.query<{ count: number }>("select count(*)::int from pg_stat_activity where application_name = 'ahead'")).rows[0]?.count;
+  const areHeld = async (count: number) => {
+    const { rowCount } = await admin.query("select 1 from pg_stat_activity where application_name = 'ahead' and wait_event = 'ClientRead'");
+    await admin.query('select 1');
+    return rowCount === count;
+  };
   const startup = { application_name: 'ahead', work_mem: '1MB' };
 
   test('nobody who takes one in its time: closed, and the next is opened as if there had been none', async () => {
@@ -281,7 +288,7 @@ describe('by themselves', () => {
     const shared = targetOf(warmUpstreamsMax);
     const pools = [pool(shared), pool(shared), pool(shared)];
     for (const warm of pools) warm.prepare(startup);
-    await eventually('there are as many as may be', async () => (await open()) === sparesPerTargetMax);
+    await eventually('there are as many as may be', () => areHeld(sparesPerTargetMax));
     // Those of the last are within its own limit, and past that of the target.
     pools[2]?.prepare(startup);
     expect(await open()).toBe(sparesPerTargetMax);
@@ -322,7 +329,7 @@ describe('by themselves', () => {
     await once(between, 'listening');
     const warm = pool({ ...targetOf(1), port: (between.address() as AddressInfo).port });
     warm.prepare(startup);
-    await eventually('it is there', async () => (await admin.query("select 1 from pg_stat_activity where application_name = 'ahead' and state = 'idle'")).rowCount === 1);
+    await eventually('it is there', () => areHeld(1));
     for (const socket of toRelay) socket.write(encodeParameterStatus('TimeZone', 'Asia/Tokyo'));
     await eventually('it is closed', async () => (await open()) === 0);
     warm.close();
@@ -333,7 +340,7 @@ describe('by themselves', () => {
   test('the same parameters in another order are the same; of others none is taken', async () => {
     const warm = pool(targetOf(1));
     warm.prepare(startup);
-    await eventually('it is there', async () => (await open()) === 1);
+    await eventually('it is there', () => areHeld(1));
     const [backend] = (await admin.query<{ pid: number }>("select pid from pg_stat_activity where application_name = 'ahead'")).rows;
     const other = await warm.open({ ...startup, work_mem: '2MB' });
     const same = await warm.open({ work_mem: '1MB', application_name: 'ahead' });
