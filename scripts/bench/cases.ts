@@ -1,4 +1,5 @@
 /** The cases that compare gate with the other ways to the same server. */
+import { setTimeout } from 'node:timers/promises';
 import type { Case, Figure } from './cell.ts';
 import { accountsRead, firstCard, rowBytes } from './database.ts';
 import { cpuOf, type Load, type Sample } from './pgbench.ts';
@@ -17,9 +18,10 @@ const throughput: readonly Figure[] = [
   { key: 'localCpuMsPerMegabyte', unit: 'CPU ms/MB, local', better: 'lower' },
   { key: 'relayCpuMsPerMegabyte', unit: 'CPU ms/MB, relay', better: 'lower' },
 ];
+const firstRowPauseMs = 50;
 
 export function comparisons(stage: Stage): readonly Case[] {
-  return [...smallQueries(stage), latency(stage), ...bulk(stage), ...masked(stage)];
+  return [...smallQueries(stage), ...connections(stage), latency(stage), ...bulk(stage), ...masked(stage)];
 }
 
 /** Code that is compiled on the way would count against whoever comes first. */
@@ -37,7 +39,7 @@ function smallQueries({ pgbench, levels, options, database }: Stage): Case[] {
   const loadCase = (name: string, title: string, load: Omit<Load, 'seconds'>): Case => ({
     name,
     title,
-    figures: load.reconnects === true ? [{ ...tps, unit: 'connections/s' }, ...cpu.map((one) => ({ ...one, unit: one.unit.replace('statement', 'connection') }))] : [tps, ...cpu],
+    figures: [tps, ...cpu],
     ways: levels,
     measure: (way) => pgbench.run(way, { ...load, seconds: options.seconds }),
   });
@@ -48,10 +50,47 @@ function smallQueries({ pgbench, levels, options, database }: Stage): Case[] {
     ...loadCase('tpcb-8', 'TPC-B, prepared, 8 clients', { script: 'tpcb', mode: 'prepared', clients: 8 }),
     prepare: async () => emptyHistory(database),
   };
-  const connections = [1, 8].map((clients) =>
-    loadCase(`connect-${clients}`, `a new connection for each select, ${clients} ${clients === 1 ? 'client' : 'clients'}`, { script: 'select', mode: 'simple', clients, reconnects: true }),
-  );
-  return [...selects, tpcb, ...connections];
+  return [...selects, tpcb];
+}
+
+/** How often a connection can be made for one statement, and how long a client that makes one waits for its first row. */
+function connections({ pgbench, levels, ways, warm, options }: Stage): Case[] {
+  const rate = (clients: number): Case => ({
+    name: `connect-${clients}`,
+    title: `a new connection for each select, ${clients} ${clients === 1 ? 'client' : 'clients'}`,
+    figures: [{ ...tps, unit: 'connections/s' }, ...cpu.map((one) => ({ ...one, unit: one.unit.replace('statement', 'connection') }))],
+    ways: levels,
+    measure: (way) => pgbench.run(way, { script: 'select', mode: 'simple', clients, seconds: options.seconds, reconnects: true }),
+  });
+  const withWarm = { ways: [...ways, warm] };
+  return [
+    rate(1),
+    rate(8),
+    { ...rate(1), ...withWarm, name: 'connect-warm', title: 'a new connection for each select, 1 client, upstreams opened ahead' },
+    {
+      ...withWarm,
+      name: 'connect-first-row',
+      title: 'time from connecting to the first row, one client',
+      figures: [
+        { key: 'p50Ms', unit: 'ms, p50', better: 'lower' },
+        { key: 'p99Ms', unit: 'ms, p99', better: 'lower' },
+      ],
+      measure: (way) => measureFirstRow(way, options.seconds),
+    },
+  ];
+}
+
+/** With a pause in front of each, in which what is opened ahead can be. */
+async function measureFirstRow(way: Way, seconds: number): Promise<Sample> {
+  const times: number[] = [];
+  const end = performance.now() + seconds * 1000;
+  while (performance.now() < end) {
+    await setTimeout(firstRowPauseMs);
+    const start = performance.now();
+    await withClient(way, (client) => client.query(`select abalance from pgbench_accounts where aid = ${accountsRead}`));
+    times.push(performance.now() - start);
+  }
+  return { p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99), count: times.length };
 }
 
 async function emptyHistory({ direct }: Stage['database']): Promise<void> {

@@ -28,7 +28,7 @@ export const extras = {
   detectors: { masks: { ...masks, detect: ['card', 'iban'] } },
 } as const;
 
-export type TargetPlan = { readonly name: string; readonly extra?: keyof typeof extras; readonly durability?: Durability; readonly rules?: readonly object[] };
+export type TargetPlan = { readonly name: string; readonly extra?: keyof typeof extras; readonly durability?: Durability; readonly warmUpstreams?: number; readonly rules?: readonly object[] };
 
 export function policyOf(plans: readonly TargetPlan[]): object {
   const roleOf = (own: readonly object[] | undefined) => ({
@@ -42,7 +42,7 @@ export function policyOf(plans: readonly TargetPlan[]): object {
 }
 
 /** What relay.yaml says of a target that leads where a direct way leads. */
-export function targetTo(direct: Way, name: string, durability: Durability = 'before-forward'): DemoTarget & { readonly durability: Durability } {
+export function targetTo(direct: Way, name: string, durability: Durability = 'before-forward', warmUpstreams = 0): DemoTarget & { readonly durability: Durability; readonly warmUpstreams: number } {
   const { host, port, database, user, password } = direct;
-  return { name, description: 'benchmark', host, port, database, user, password, tls: 'disable', durability };
+  return { name, description: 'benchmark', host, port, database, user, password, tls: 'disable', durability, warmUpstreams };
 }

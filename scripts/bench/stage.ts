@@ -33,6 +33,8 @@ export type Stage = {
   readonly detected: Way;
   /** Through a relay that speaks TLS. */
   readonly encrypted: Way;
+  /** Through gate where upstreams are opened ahead. */
+  readonly warm: Way;
   readonly pgbouncer: string | undefined;
   /** In the table `bulk`. */
   readonly bulkRows: number;
@@ -44,6 +46,7 @@ const plans: readonly TargetPlan[] = [
   { name: 'bench-before-result', durability: 'before-result' },
   { name: 'bench-masked', extra: 'masks' },
   { name: 'bench-detected', extra: 'detectors' },
+  { name: 'bench-warm', warmUpstreams: 8 },
 ];
 
 /** A directory for the run, below the one that was asked for; removed at the end. */
@@ -76,18 +79,19 @@ export async function openStage(cleanup: Cleanup, options: Options, say: (line: 
   const relay = await startGateRelay(cleanup, {
     people,
     directory: join(directory, 'gate'),
-    targets: plans.map(({ name, durability }) => targetTo(direct, name, durability)),
+    targets: plans.map(({ name, durability, warmUpstreams }) => targetTo(direct, name, durability, warmUpstreams)),
     policy: policyOf(plans),
     nodeOptions: profileOptions(options.profileDirectory, 'relay'),
   });
-  const [gate, os, beforeResult, masked, detected] = await relay.connect(plans.map(({ name }) => name), { nodeOptions: profileOptions(options.profileDirectory, 'local') });
-  if (gate === undefined || os === undefined || beforeResult === undefined || masked === undefined || detected === undefined) throw new Error('gate connect opened too few ports');
+  const [gate, os, beforeResult, masked, detected, warm] = await relay.connect(plans.map(({ name }) => name), { nodeOptions: profileOptions(options.profileDirectory, 'local') });
+  if (gate === undefined || os === undefined || beforeResult === undefined || masked === undefined || detected === undefined || warm === undefined) throw new Error('gate connect opened too few ports');
   const secure = await startGateRelay(cleanup, { people, directory: join(directory, 'gate-tls'), targets: [targetTo(direct, 'bench')], policy: policyOf([{ name: 'bench' }]), usesTls: true });
   const [encrypted] = await secure.connect(['bench']);
   if (encrypted === undefined) throw new Error('gate connect opened no port over TLS');
   const ways = [direct, ...pooled, floor, gate];
   const levels = [direct, ...pooled, floor, { ...os, name: 'gate, os' }, { ...beforeResult, name: 'gate, before-result' }, gate];
-  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, levels, direct, gate, masked, detected, encrypted, pgbouncer: version, bulkRows };
+  const others = { masked, detected, encrypted, warm: { ...warm, name: 'gate, warm' } };
+  return { cleanup, options, directory, floorDirectory, database, people, pgbench, relay, ways, levels, direct, gate, ...others, pgbouncer: version, bulkRows };
 }
 
 function profileOptions(folder: string | undefined, half: string): string[] {

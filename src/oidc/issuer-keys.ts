@@ -1,5 +1,5 @@
 /** The public keys of one issuer: found by discovery or at a known address, kept, and fetched again when a new one turns up. */
-import { createRemoteJWKSet, errors, type JWTVerifyGetKey } from 'jose';
+import { createRemoteJWKSet, errors, jwksCache, type JWKSCacheInput, type JWTVerifyGetKey } from 'jose';
 import { GateError } from '../errors/errors.ts';
 import { describeNetworkFailure } from './network-failure.ts';
 import { parseSecureUrl } from './secure-url.ts';
@@ -15,6 +15,7 @@ type RemoteKeys = ReturnType<typeof createRemoteJWKSet>;
 export class IssuerKeys {
   readonly #issuer: string;
   readonly #jwksUrl: string | undefined;
+  readonly #fetched: JWKSCacheInput = {};
   #remote: RemoteKeys | undefined;
   #discovery: Promise<RemoteKeys> | undefined;
   #refresh: Promise<void> | undefined;
@@ -33,6 +34,11 @@ export class IssuerKeys {
     await remote.reload().catch((error: unknown) => {
       throw this.#unreachable(error);
     });
+  }
+
+  /** The keys as they were fetched last: another object each time, and undefined when they are too old to judge by. */
+  get current(): object | undefined {
+    return this.#remote?.fresh === true ? this.#fetched.jwks : undefined;
   }
 
   /**
@@ -78,7 +84,7 @@ export class IssuerKeys {
     try {
       const url = this.#jwksUrl === undefined ? await this.#readAddress() : parseSecureUrl(this.#jwksUrl, 'its jwksUrl', 'issuer-unreachable');
       // Its own refresh would count from the first fetch and refuse the tokens of a key that is new since then.
-      return createRemoteJWKSet(url, { cooldownDuration: Number.POSITIVE_INFINITY, timeoutDuration: fetchTimeoutMs });
+      return createRemoteJWKSet(url, { cooldownDuration: Number.POSITIVE_INFINITY, timeoutDuration: fetchTimeoutMs, [jwksCache]: this.#fetched });
     } catch (error) {
       throw this.#unreachable(error);
     }

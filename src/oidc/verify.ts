@@ -1,4 +1,5 @@
 /** The relay's half of OpenID Connect: an access token to a Principal, or a refusal that says what is wrong with it. */
+import { createHash } from 'node:crypto';
 import { errors, jwtVerify, type JWTPayload } from 'jose';
 import { GateError } from '../errors/errors.ts';
 import type { Principal } from '../principal/principal.ts';
@@ -29,6 +30,10 @@ export type VerifiedToken = {
 /** Longest token that is looked at. */
 export const tokenLengthMax = 16 * 1024;
 export const clockToleranceSeconds = 30;
+/** Tokens of which is kept what they were found to say. */
+export const verifiedMax = 1000;
+/** For so long, and no longer than the issuer's keys by which it was found. */
+export const verifiedMs = 60_000;
 /** From `iat` to `exp`. Whoever steals a token should not have it for ever. */
 export const tokenLifetimeSecondsMax = 24 * 3600;
 
@@ -41,6 +46,8 @@ const accessTokenClaims = ['client_id', 'scope', 'scp', 'cid'] as const;
 export class TokenVerifier {
   readonly #settings: IssuerSettings;
   readonly #keys: IssuerKeys;
+  /** By the hash of the token: tokens themselves are not kept. */
+  readonly #verified = new Map<string, { readonly verified: VerifiedToken; readonly keys: object | undefined; readonly atMs: number }>();
 
   constructor(settings: IssuerSettings) {
     this.#settings = settings;
@@ -58,6 +65,9 @@ export class TokenVerifier {
   /** Fails with `login-required`, or `issuer-unreachable` when the keys to judge by cannot be had. */
   async verify(token: string): Promise<VerifiedToken> {
     if (token.length > tokenLengthMax) throw refuse(`the token is longer than ${tokenLengthMax} characters`);
+    const hash = createHash('sha256').update(token).digest('base64');
+    const known = this.#recall(hash);
+    if (known !== undefined) return known;
     try {
       const { payload, protectedHeader } = await jwtVerify(token, this.#keys.get, {
         issuer: this.#settings.url,
@@ -67,10 +77,35 @@ export class TokenVerifier {
         clockTolerance: clockToleranceSeconds,
       });
       this.#checkType(protectedHeader.typ, payload);
-      return this.#toPrincipal(payload);
+      const verified = this.#toPrincipal(payload);
+      this.#keep(hash, verified);
+      return verified;
     } catch (error) {
       throw explain(error);
     }
+  }
+
+  /** A tunnel for each connection means the same token again and again; whatever is not as it was is looked at in full. */
+  #recall(hash: string): VerifiedToken | undefined {
+    const found = this.#verified.get(hash);
+    if (found === undefined) return undefined;
+    const { verified, keys, atMs } = found;
+    const ageMs = performance.now() - atMs;
+    const isExpired = Date.now() >= verified.expiresAt.getTime() || Date.now() < verified.issuedAt.getTime();
+    if (!isExpired && ageMs < verifiedMs && keys === this.#keys.current) return verified;
+    this.#verified.delete(hash);
+    return undefined;
+  }
+
+  #keep(hash: string, verified: VerifiedToken): void {
+    const keys = this.#keys.current;
+    if (keys === undefined) return;
+    // The oldest goes: maps keep the order in which they were filled.
+    for (const [oldest] of this.#verified) {
+      if (this.#verified.size < verifiedMax) break;
+      this.#verified.delete(oldest);
+    }
+    this.#verified.set(hash, { verified, keys, atMs: performance.now() });
   }
 
   /** An ID token is for the client that asked for it, and must open nothing here even if the audiences are the same. */

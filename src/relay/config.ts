@@ -16,6 +16,9 @@ import { loadSinks, SinkEntry, sinksMax, type Sink } from './sinks.ts';
 const text = z.string().check(z.minLength(1));
 const Port = z.int().check(z.minimum(0), z.maximum(65535));
 
+/** Connections to one target that may be opened ahead for one session. */
+export const warmUpstreamsMax = 16;
+
 const Target = z.strictObject({
   description: z.optional(text),
   host: text,
@@ -30,6 +33,8 @@ const Target = z.strictObject({
   caFile: z.optional(text),
   /** How far the record must be before a statement is forwarded, or its result sent. */
   durability: z._default(z.enum(durabilities), 'before-forward'),
+  /** Connections that are opened ahead for each session, once it has had one; each takes up a place at the server. */
+  warmUpstreams: z.optional(z.int().check(z.minimum(0), z.maximum(warmUpstreamsMax))),
 });
 
 const File = z.strictObject({
@@ -70,6 +75,8 @@ export type Target = {
   /** PEM. Without it the system's certificate authorities count. */
   readonly ca?: string;
   readonly durability: Durability;
+  /** Absent: none. */
+  readonly warmUpstreams?: number;
 };
 
 export type RelayConfig = {

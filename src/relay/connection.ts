@@ -27,7 +27,7 @@ import { ResultBarrier } from './result-barrier.ts';
 import { Rows } from './rows.ts';
 import { SettingsWatch } from './settings-watch.ts';
 import { Statements } from './statements.ts';
-import { openUpstream, requestCancel, type Upstream } from './upstream.ts';
+import { requestCancel, type Upstream } from './upstream.ts';
 
 export const handshakeTimeoutMs = 30_000;
 /** How long the end of a connection waits for the server's last answers, so that their outcome is on record. */
@@ -109,7 +109,7 @@ export class Connection implements SessionConnection {
 
   onTunnelClosed(): void {
     this.#isTunnelClosed = true;
-    this.#queue.fail(new GateError('protocol-violation', 'the client went away during the login'));
+    if (this.#statements === undefined) this.#queue.fail(new GateError('protocol-violation', 'the client went away during the login'));
     // A client that said goodbye lets its last statement finish; one that vanished has it cancelled.
     if (this.#isTerminating) this.#lingerForLast();
     else void this.end(undefined, 'the client went away');
@@ -139,9 +139,8 @@ export class Connection implements SessionConnection {
       ...(pinnedPath && { masked: { path: pinnedPath, key: maskKeyParameters(session.maskKey) } }),
     });
     const nonce = randomBytes(18).toString('base64');
-    const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
-    session.checkOpen();
-    const upstream = await openUpstream(session.target, startup);
+    const proof = authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
+    const { proven: lastMessage, upstream } = await session.upstreams.openBeside(startup, proof.then((last) => (session.checkOpen(), last)));
     if (this.#ending !== undefined || this.#isTunnelClosed) {
       upstream.socket.destroy();
       return;
@@ -149,7 +148,8 @@ export class Connection implements SessionConnection {
     this.#upstream = upstream;
     await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.useCatalog()]);
     this.#number = session.journal.nextConnection();
-    await session.journal.record([
+    // Durable at the latest with its first statement, which waits for that.
+    await session.journal.write([
       {
         kind: 'connection.open',
         connection: this.#number,
@@ -162,6 +162,7 @@ export class Connection implements SessionConnection {
     ]);
     // What has ended while that was being written must not begin now; its end is on record.
     if (this.#ending !== undefined) return;
+    session.upstreams.prepare(startup);
     const cancelTarget = { session: session.id, cancel: () => this.#cancel() };
     const { pid, key } = session.cancelKeys.issue(cancelTarget, upstream.pid, protocolMinor);
     this.#cancelPid = pid;
@@ -313,7 +314,7 @@ export class Connection implements SessionConnection {
       this.#session.journal.noteOutcome(this.#number, run, stateAtEnd(run, this.#rows?.hasSeenFatal === true));
     }
     if (this.#number !== 0) {
-      await this.#session.journal.note({
+      await this.#session.journal.noteSoon({
         kind: 'connection.close',
         connection: this.#number,
         reason,

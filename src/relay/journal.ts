@@ -102,8 +102,8 @@ export class Journal {
     return this.record([event]).catch(() => this.#keep(event));
   }
 
-  /** The same, for what nobody waits for: it shares the write of what comes next. */
-  #noteSoon(event: Event): void {
+  /** The same, for what nobody waits for: it shares the write of what comes next. Resolves when it is written, or kept. */
+  noteSoon(event: Event): Promise<void> | void {
     const events = [event];
     const all = this.#withBacklog(events);
     const { written } = this.#recorder.write(this.session, all, 'later');
@@ -112,7 +112,19 @@ export class Journal {
       this.#putBack(all, events);
       this.#keep(event);
     };
-    written.then(() => this.usage.add(all), failed);
+    return written.then(() => this.usage.add(all), failed);
+  }
+
+  /** Resolves when the operating system has the events, which are durable before whatever is recorded after them is; rejects as `record` does. */
+  async write(events: readonly Event[]): Promise<void> {
+    const all = this.#withBacklog(events);
+    try {
+      await this.#recorder.write(this.session, all, 'system').written;
+    } catch (error) {
+      this.#putBack(all, events);
+      throw error;
+    }
+    this.usage.add(all);
   }
 
   #keep(event: Event): void {
@@ -130,10 +142,10 @@ export class Journal {
 
   noteOutcome(connection: number, run: Run, state: 'ok' | 'error' | 'suspended' | 'skipped' | 'unknown'): void {
     const { statement, tags, rows, bytesOut, bytesIn, sqlstate, capture } = run;
-    for (const result of capture.results()) this.#noteSoon({ kind: 'result', connection, statement, ...result });
+    for (const result of capture.results()) void this.noteSoon({ kind: 'result', connection, statement, ...result });
     const { digest } = capture;
     const durationMs = Math.round((performance.now() - run.startedAtMs) * 1000) / 1000;
-    this.#noteSoon({
+    void this.noteSoon({
       kind: 'outcome',
       connection,
       statement,

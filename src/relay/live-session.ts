@@ -13,6 +13,7 @@ import type { Journal } from './journal.ts';
 import type { MaskPlans } from './mask-plans.ts';
 import type { StatementParser } from './parsing.ts';
 import type { CatalogView } from './settings-watch.ts';
+import { WarmUpstreams } from './warm-upstreams.ts';
 
 /** Open connections that one session may have. */
 export const connectionsPerSessionMax = 100;
@@ -52,6 +53,8 @@ export class LiveSession {
   readonly maskPlans: MaskPlans;
   readonly maskKey: Buffer;
   readonly log: RelayLog;
+  /** Where connections to its database come from. */
+  readonly upstreams: WarmUpstreams;
   #maskRules: { readonly policy: Policy; readonly until: number; readonly rules: MaskRules } | undefined;
   readonly #connections = new Set<SessionConnection>();
   #catalogUse: ReturnType<CatalogView['use']> | undefined;
@@ -71,6 +74,7 @@ export class LiveSession {
     this.maskPlans = services.maskPlans;
     this.maskKey = services.maskKey;
     this.log = services.log;
+    this.upstreams = new WarmUpstreams({ target, right: () => this.#rightToSpares(), log: this.log });
   }
 
   /** As it is stored. */
@@ -125,6 +129,12 @@ export class LiveSession {
     }
   }
 
+  /** Connections that wait for a client are held under this policy and these masks, and while new ones may come. */
+  #rightToSpares(): string | undefined {
+    if (this.#ended !== undefined || new Date() >= this.grant.expiresAt) return undefined;
+    return `${this.policy().digest} ${this.maskRules().digest}`;
+  }
+
   /** Serves one connection to its end. */
   async serve(connection: SessionConnection): Promise<void> {
     if (this.#connections.size >= connectionsPerSessionMax) {
@@ -169,7 +179,9 @@ export class LiveSession {
     await this.endConnections(error);
   }
 
+  /** As the relay stops, or the session ends: nothing is opened ahead any more. */
   async endConnections(error: GateError): Promise<void> {
+    this.upstreams.close();
     await Promise.all([...this.#connections].map((connection) => connection.end(error, error.message)));
   }
 }

@@ -17,6 +17,7 @@ import { encodeStartup } from '../pgwire/frontend.ts';
 import { ScramClient, scramMechanism } from '../pgwire/scram.ts';
 import { ReusedReads, type Receive } from '../tunnel/reused-reads.ts';
 import type { Target } from './config.ts';
+import { saltFor } from './salted-passwords.ts';
 
 export const connectTimeoutMs = 15_000;
 /** Past this silence the system probes a connection: a server whose machine is gone says no goodbye. */
@@ -50,22 +51,37 @@ export async function openUpstream(target: Target, startup: Readonly<Record<stri
 }
 
 async function openWithProtocol(minor: number, target: Target, startup: Readonly<Record<string, string>>): Promise<Upstream> {
-  const signal = AbortSignal.timeout(connectTimeoutMs);
-  const { socket, reads } = await openSocket(target, signal);
+  return inTime(async (signal) => {
+    const { socket, reads } = await openSocket(target, signal);
+    try {
+      const packet = encodeStartup(minor, { user: target.user, database: target.database, ...startup });
+      const login = await logIn(socket, target, packet, signal);
+      const receive = (receiver: Receive): void => void (reads === undefined ? socket.on('data', receiver) : reads.receive(socket, receiver));
+      return { socket, parameters: login.parameters, pid: login.pid, key: login.key, receive };
+    } catch (error) {
+      socket.destroy();
+      throw error instanceof GateError ? error : unreachable(target, error);
+    }
+  });
+}
+
+/** The timer ends with the work: those of AbortSignal.timeout would all go off later, with an error each that nobody sees. */
+async function inTime<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), connectTimeoutMs).unref();
   try {
-    const packet = encodeStartup(minor, { user: target.user, database: target.database, ...startup });
-    const login = await logIn(socket, target, packet, signal);
-    const receive = (receiver: Receive): void => void (reads === undefined ? socket.on('data', receiver) : reads.receive(socket, receiver));
-    return { socket, parameters: login.parameters, pid: login.pid, key: login.key, receive };
-  } catch (error) {
-    socket.destroy();
-    throw error instanceof GateError ? error : unreachable(target, error);
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
 /** Asks the server to cancel what backend `pid` does; resolves when the server has closed the request's connection. */
-export async function requestCancel(target: Target, pid: number, key: Buffer): Promise<void> {
-  const signal = AbortSignal.timeout(connectTimeoutMs);
+export function requestCancel(target: Target, pid: number, key: Buffer): Promise<void> {
+  return inTime((signal) => sendCancel(target, pid, key, signal));
+}
+
+async function sendCancel(target: Target, pid: number, key: Buffer, signal: AbortSignal): Promise<void> {
   const { socket } = await openSocket(target, signal);
   const request = Buffer.alloc(12 + key.length);
   request.writeUInt32BE(request.length, 0);
@@ -136,7 +152,7 @@ function logIn(
       socket.pause();
       socket.off('data', onData).off('error', fail).off('close', onClose);
       // The owner is told by `close`; until then an error must not bring the relay down.
-      socket.on('error', () => undefined);
+      socket.on('error', ignore);
       signal.removeEventListener('abort', onAbort);
     };
     signal.addEventListener('abort', onAbort);
@@ -145,6 +161,9 @@ function logIn(
     socket.resume();
   });
 }
+
+/** Not a closure: that would keep all of the login alive for as long as the connection lasts. */
+function ignore(): void {}
 
 /** The messages of one login, in the order that section 54.2.1 allows. */
 class Login {
@@ -191,7 +210,7 @@ class Login {
         return;
       }
       case 'K':
-        ({ pid: this.pid, key: this.key } = decodeBackendKeyData(bytes));
+        this.#keepKey(decodeBackendKeyData(bytes));
         return;
       case 'N':
       case 'v':
@@ -203,6 +222,13 @@ class Login {
       default:
         throw new GateError('upstream-protocol', `the server sent message ${describeType(type)} during login`);
     }
+  }
+
+  /** As a copy: the bytes are a part of what was read, all of which would be kept. */
+  #keepKey({ pid, key }: { readonly pid: number; readonly key: Buffer }): void {
+    this.pid = pid;
+    this.key = Buffer.alloc(key.length);
+    key.copy(this.key);
   }
 
   #authenticate(request: Authentication): void {
@@ -224,7 +250,7 @@ class Login {
         return this.#send(serialize.password(`md5${md5(md5(password + user), request.salt)}`));
       case 'sasl':
         if (!request.mechanisms.includes(scramMechanism)) break;
-        this.#scram = new ScramClient(password, randomBytes(18).toString('base64'));
+        this.#scram = new ScramClient(password, randomBytes(18).toString('base64'), saltFor(this.#target));
         return this.#send(serialize.sendSASLInitialResponseMessage(scramMechanism, this.#scram.clientFirst));
       case 'sasl-continue':
         if (this.#scram === undefined) break;
@@ -243,6 +269,9 @@ class Login {
 /** The server or a pooler does not speak the protocol version that was asked for. */
 class ProtocolRefused extends GateError {}
 
+/** The server, the database or the relay's role has all the connections that it may have. */
+export class ServerFull extends GateError {}
+
 function md5(text: string, salt: Buffer = Buffer.alloc(0)): string {
   return createHash('md5').update(text).update(salt).digest('hex');
 }
@@ -260,7 +289,8 @@ function loginError(fields: ReadonlyMap<string, string>, target: Target): GateEr
       hint: "The relay's operator finds the reason in its log.",
     });
   }
-  return new GateError('upstream-unreachable', `the database of target ${target.name} refused the connection: ${message} (${sqlstate})`);
+  const text = `the database of target ${target.name} refused the connection: ${message} (${sqlstate})`;
+  return sqlstate === '53300' ? new ServerFull('upstream-unreachable', text) : new GateError('upstream-unreachable', text);
 }
 
 function unreachable(target: Target, cause: unknown): GateError {

@@ -8,7 +8,7 @@ import { approveDevice } from '../../src/dev/device-page.ts';
 import { startProvider, type Provider } from '../../src/dev/provider.ts';
 import { GateError } from '../../src/errors/errors.ts';
 import { keyRefreshMs } from '../../src/oidc/issuer-keys.ts';
-import { tokenLengthMax, TokenVerifier, type IssuerSettings } from '../../src/oidc/verify.ts';
+import { clockToleranceSeconds, tokenLengthMax, TokenVerifier, verifiedMax, verifiedMs, type IssuerSettings } from '../../src/oidc/verify.ts';
 
 type Pair = Awaited<ReturnType<typeof generateKeyPair>>;
 type Key = { readonly kid: string; readonly alg: string; readonly jwk: JWK } & Pair;
@@ -249,6 +249,57 @@ describe('a hostile token', () => {
   test('no refusal repeats the token', async () => {
     const token = await sign(claims(), {}, stranger);
     expect(JSON.stringify(await refusal(token))).not.toContain(token.slice(-20));
+  });
+});
+
+describe('a token that was verified before', () => {
+  test('is refused once its key is withdrawn and the keys are fetched again', async () => {
+    const verifier = new TokenVerifier(settings());
+    const token = await sign(claims());
+    const first = await verifier.verify(token);
+    expect(await verifier.verify(token)).toBe(first);
+    const next = await makeKey('k2');
+    issuer.keys = [next.jwk];
+    await verifier.verify(await sign(claims(), {}, next));
+    expect((await refusal(token, verifier)).message).toMatch(/does not publish/);
+  });
+
+  test('is refused once it has expired, or was issued in the future of a clock set back', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const verifier = new TokenVerifier(settings());
+    const start = Date.now();
+    const token = await sign(claims({ exp: seconds() + 60 }));
+    await verifier.verify(token);
+    vi.setSystemTime(start - 60_000);
+    expect((await refusal(token, verifier)).message).toMatch(/future/);
+    vi.setSystemTime(start);
+    await verifier.verify(token);
+    vi.setSystemTime(start + 60_000 + clockToleranceSeconds * 1000 + 1000);
+    expect((await refusal(token, verifier)).message).toMatch(/expired/);
+  });
+
+  test('is looked at in full again after a time, and is one of a number', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const verifier = new TokenVerifier(settings());
+    const token = await sign(claims());
+    const first = await verifier.verify(token);
+    vi.advanceTimersByTime(verifiedMs - 1);
+    expect(await verifier.verify(token)).toBe(first);
+    vi.advanceTimersByTime(1);
+    const second = await verifier.verify(token);
+    expect(second).not.toBe(first);
+    const others = await Promise.all(Array.from({ length: verifiedMax }, (_, n) => sign(claims({ sub: `other-${n}` }))));
+    for (const other of others.slice(1)) await verifier.verify(other);
+    expect(await verifier.verify(token)).toBe(second);
+    await verifier.verify(others[0] as string);
+    expect(await verifier.verify(token)).not.toBe(second);
+  });
+
+  test('another token with the same claims is another token', async () => {
+    const verifier = new TokenVerifier(settings());
+    const payload = claims();
+    await verifier.verify(await sign(payload));
+    expect((await refusal(await sign(payload, {}, stranger), verifier)).message).toMatch(/signature/);
   });
 });
 

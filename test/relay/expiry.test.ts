@@ -137,13 +137,13 @@ test('a restart of the relay brings no session back, and an expiry while it was 
 test('an end while a login is being recorded: what came right behind the login does not begin', async () => {
   const tunnel = await fixture.connect();
   const { user, database, password, id } = tunnel.session;
-  const record = Object.getOwnPropertyDescriptor(Journal.prototype, 'record')?.value as Journal['record'];
+  const write = Object.getOwnPropertyDescriptor(Journal.prototype, 'write')?.value as Journal['write'];
   let release: () => void = () => undefined;
   const recording = new Promise<void>((resolve) => {
-    vi.spyOn(Journal.prototype, 'record').mockImplementation(async function (this: Journal, events) {
+    vi.spyOn(Journal.prototype, 'write').mockImplementation(async function (this: Journal, events) {
       // The end has begun, and the tunnel is not closed yet.
       if (events.some(({ kind }) => kind === 'connection.close')) release();
-      await record.call(this, events);
+      await write.call(this, events);
       if (!events.some(({ kind }) => kind === 'connection.open')) return;
       resolve();
       await new Promise<void>((go) => (release = go));

@@ -31,9 +31,11 @@ targets:
         rules:
           - { name: updates, effect: hold, commands: [UPDATE], approval: { by: [dbas], within: 10m } }
   fast-db: *target
+  warm-db: *target
 `;
 const moreSettings = `
   fast-db: { host: 127.0.0.1, port: @PORT@, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable, durability: before-result }
+  warm-db: { host: 127.0.0.1, port: @PORT@, database: postgres, user: gate_relay, passwordFile: ./password, tls: disable, warmUpstreams: 1 }
 tls: { certificateFile: certificate.pem, keyFile: key.pem }
 `;
 
@@ -251,6 +253,20 @@ test('without the primary the workers are gone at once, and nothing is forwarded
   const recorded = new Set((await Promise.all(tunnels.map(events))).flat().flatMap((event) => (event.kind === 'statement' ? [event.sql] : [])));
   expect(rows.length).toBeGreaterThan(0);
   for (const { id } of rows) expect(recorded).toContain(`insert into items values (${id}, 'last')`);
+});
+
+test('what a worker opens ahead is taken by the next client of the session, and goes with the session', async () => {
+  const tunnel = await fixture.connect('engineer', undefined, undefined, 'warm-db');
+  const backends = async () =>
+    (await fixture.admin.query<{ pid: number }>('select pid from pg_stat_activity where application_name like $1', [`gate/${tunnel.session.id} %`])).rows.map(({ pid }) => pid);
+  const pidOf = async (client: Client) => (await client.query<{ pid: number }>('select pg_backend_pid() pid')).rows[0]?.pid;
+  await pidOf(await tunnel.client());
+  await eventually('a client gets one that was there before', async () => {
+    const before = await backends();
+    return before.includes((await pidOf(await tunnel.client())) ?? 0);
+  });
+  await (await fixture.clientFor('engineer')).endSession(tunnel.session.id);
+  await eventually('none is left', async () => (await backends()).length === 0);
 });
 
 test('a stop ends the workers in order, and the record of all of this is whole', async () => {
