@@ -48,7 +48,7 @@ export class ReusedReads {
       callback(this: Socket, length: number) {
         return take(this, length);
       },
-    } as OnReadOpts;
+    };
   }
 
   /**
