@@ -45,16 +45,16 @@ export class Admission {
   #isSkipping = false;
   #segment = 1;
   /** Gives up the wait for a long text to be examined. */
-  #stopExamining: ((error: GateError) => void) | undefined;
+  #examining: AbortController | undefined;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
-  /** False when no text is being examined. */
+  /** False when no text is being examined that others wait for. */
   stopExamining(error: GateError): boolean {
-    this.#stopExamining?.(error);
-    return this.#stopExamining !== undefined;
+    this.#examining?.abort(error);
+    return this.#examining !== undefined;
   }
 
   /** `must-wait`, and nothing done, when the message needs an approval first and `mayWait` is false. */
@@ -114,9 +114,9 @@ export class Admission {
   }
 
   #examine(sql: string, parameterTypes: readonly number[] = []): Promise<Verdict> {
-    const stopped = () => new Promise<never>((_, reject) => (this.#stopExamining = reject));
-    const forget = () => (this.#stopExamining = undefined);
-    return this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopped }).finally(forget);
+    const stopping = () => (this.#examining ??= new AbortController()).signal;
+    const forget = () => (this.#examining = undefined);
+    return this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopping }).finally(forget);
   }
 
   async #admitQuery(sql: string, bytes: Buffer, unit: Unit, mayWait: boolean): Promise<Admitted> {
@@ -317,7 +317,7 @@ export class Admission {
       statement,
       protocol,
       sql: prepared.sql,
-      shape: knownShapeOf(prepared),
+      shape: prepared.shape ?? knownShapeOf(prepared),
       ...(prepared.isRedacted && { redacted: true as const }),
       ...(parameters.length > 0 && { parameters }),
       kinds: [...prepared.kinds],

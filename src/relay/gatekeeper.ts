@@ -7,13 +7,16 @@ import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Grammar, ParsedSql } from '../sql/parser.ts';
 import { resolveFacts } from '../sql/resolve.ts';
 import type { StatementKind } from '../sql/kind.ts';
+import type { SessionNames } from '../sql/session-names.ts';
+import type { StatementFacts } from '../sql/facts.ts';
 import type { StatementOutline } from '../sql/outline.ts';
 import { cutAtSecret } from '../sql/secrets.ts';
 import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
 import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
-import { KnownDecisions, type Decided } from './known-decisions.ts';
-import type { StatementParser } from './parsing.ts';
+import { areSameNames, KnownDecisions, type Decided } from './known-decisions.ts';
+import { decideOnMany, statementsPerTurnMax } from './deciding.ts';
+import type { StatementParser, Stopping } from './parsing.ts';
 import { needsApproval, staleMasks, uncountable } from './refusal.ts';
 import { MaskRefusal, type Masking, type Sent } from './masking.ts';
 import { isCountable } from './row-limit.ts';
@@ -37,7 +40,7 @@ export type Examined = {
   /** Type OIDs that Parse declares. */
   readonly parameterTypes: readonly number[];
   readonly segment: number;
-  readonly stopped: () => Promise<never>;
+  readonly stopping: Stopping;
 };
 
 export type GatekeeperOptions = {
@@ -65,18 +68,19 @@ export class Gatekeeper {
     this.#decisions = new KnownDecisions(options.grant);
   }
 
-  /** Decides on a whole text before any of it is sent. A wait ends with what `stopped` rejects with. */
-  async examine({ sql, parameterTypes, segment, stopped }: Examined): Promise<Verdict> {
+  /** Decides on a whole text before any of it is sent. A wait ends with the reason of `stopping`. */
+  async examine({ sql, parameterTypes, segment, stopping }: Examined): Promise<Verdict> {
     let parsed: ParsedSql;
     try {
-      const parsing = this.#options.parser.parse(sql, this.#options.grammar);
-      parsed = parsing instanceof Promise ? await Promise.race([parsing, stopped()]) : parsing;
+      const parsing = this.#options.parser.parse(sql, this.#options.grammar, stopping);
+      parsed = parsing instanceof Promise ? await parsing : parsing;
     } catch (error) {
       if (!(error instanceof GateError)) throw error;
       const start = sql.slice(0, unexaminedSqlMax);
       return refused({ ...emptyPrepared, text: sql, sql: cutAtSecret(start), isRedacted: true }, error);
     }
-    const base = { ...emptyPrepared, text: sql, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
+    const { recordedSql, isRedacted, shape } = parsed;
+    const base = { ...emptyPrepared, text: sql, sql: recordedSql, isRedacted, ...(shape !== undefined && { shape }) };
     if (!parsed.ok) {
       const error = new GateError('sql-error', parsed.message, { rule: 'parse' });
       return { ...refused(base, error), ...(parsed.position !== undefined && { position: parsed.position }) };
@@ -85,8 +89,8 @@ export class Gatekeeper {
     const { isCopyIn, nameChanges, executes, kinds, outlines } = statement;
     const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
-    const deciding = this.decideToRun(prepared, segment);
-    return this.#options.masking.isOn ? Promise.race([deciding, stopped()]) : deciding;
+    const deciding = this.decideToRun(prepared, segment, stopping);
+    return this.#options.masking.isOn ? Promise.race([deciding, stopped(stopping())]) : deciding;
   }
 
   /** Decides on a statement that was examined before, as things are now. */
@@ -98,6 +102,30 @@ export class Gatekeeper {
     if (known !== undefined) return { ok: true, prepared, ...known };
     const facts = prepared.outlines.map((outline) => resolveFacts(outline, names));
     const decision = decide({ facts, grant, target, policy: policy(), now });
+    return this.#verdict(prepared, executed, { facts, decision, names });
+  }
+
+  /** The same for a text of many statements. What it comes from may change meanwhile: then it is decided anew. */
+  async #decideInTurns(prepared: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, stopping: Stopping | undefined): Promise<Verdict> {
+    const { grant, target, policy, settings, pending } = this.#options;
+    const namesNow = () => ({ ...settings.namesIn(pending.status), prepared: executed, parameterTypes: prepared.parameterTypes });
+    for (;;) {
+      const [names, policyThen] = [namesNow(), policy()];
+      const input = { grant, target, policy: policyThen, now: new Date() };
+      const decided = await decideOnMany({ outlines: prepared.outlines, names, input, stopping }).catch(gateErrorOf);
+      if (decided instanceof GateError) return refused(prepared, decided);
+      this.#options.masking.checkUnchanged();
+      const isCurrent = policy() === policyThen && areSameNames(names, namesNow()) && (new Date() < grant.expiresAt || decided.decision.effect === 'deny');
+      if (isCurrent) return this.#verdict(prepared, executed, { ...decided, names });
+    }
+  }
+
+  #verdict(
+    prepared: Prepared,
+    executed: ReadonlyMap<string, readonly StatementOutline[]>,
+    { facts, decision, names }: { readonly facts: readonly StatementFacts[]; readonly decision: Decision; readonly names: SessionNames },
+  ): Verdict {
+    const { policy, settings } = this.#options;
     const outlines = [...prepared.outlines, ...[...executed.values()].flat()];
     const changes = outlines.flatMap(({ settingChanges }) => settingChanges);
     const timeout = settings.checkTimeout(changes, decision.statementTimeoutMs);
@@ -107,7 +135,7 @@ export class Gatekeeper {
       return refused(prepared, uncountable(rowsMax));
     }
     if (effect !== 'deny') {
-      if (executed.size === 0) this.#decisions.keep(prepared.outlines, { policy: policy(), names }, { decision, facts, changes });
+      if (executed.size === 0 && !isMany(prepared)) this.#decisions.keep(prepared.outlines, { policy: policy(), names }, { decision, facts, changes });
       return { ok: true, prepared, decision, facts, changes };
     }
     const error = new GateError('denied', decision.reason, {
@@ -154,13 +182,13 @@ export class Gatekeeper {
   }
 
   /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
-  async decideToRun(prepared: Prepared, segment: number): Promise<Verdict> {
+  async decideToRun(prepared: Prepared, segment: number, stopping?: Stopping): Promise<Verdict> {
     const { masking } = this.#options;
     masking.checkUnchanged();
     if (prepared.executes.length === 0) {
       const fetches = prepared.outlines.some((outline) => outline.fetches.length > 0);
-      const verdict = (fetches ? await this.#refuseFetch(prepared, prepared.outlines, segment) : undefined) ?? this.#decide(prepared, noneExecuted);
-      return verdict.ok && masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
+      const verdict = (fetches ? await this.#refuseFetch(prepared, prepared.outlines, segment) : undefined) ?? (isMany(prepared) ? await this.#decideInTurns(prepared, noneExecuted, stopping) : this.#decide(prepared, noneExecuted));
+      return verdict.ok && masking.isOn ? this.#mask(verdict, { executed: noneExecuted, before: [], stopping }) : verdict;
     }
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
     const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
@@ -168,15 +196,15 @@ export class Gatekeeper {
     const [own] = prepared.text.split('\0', 1);
     const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
     if (executed.changesNames) return refused(now, hiddenNameChange());
-    const verdict = (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
-    return verdict.ok && masking.isOn ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
+    const verdict = (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? (isMany(now) ? await this.#decideInTurns(now, executed.outlines, stopping) : this.#decide(now, executed.outlines));
+    return verdict.ok && masking.isOn ? this.#mask(verdict, { executed: executed.outlines, before: executed.before, stopping }) : verdict;
   }
 
   /**
    * What is sent in place of an allowed text, and of what was sent before for the statements that it executes: where
    * the catalog has changed since, those at the server may show what is masked by now.
    */
-  async #mask(verdict: Allowed, executed: ReadonlyMap<string, readonly StatementOutline[]>, before: readonly Prepared[]): Promise<Verdict> {
+  async #mask(verdict: Allowed, { executed, before, stopping }: ToMask): Promise<Verdict> {
     const { prepared, decision } = verdict;
     const isHeld = decision.effect === 'hold';
     try {
@@ -185,10 +213,10 @@ export class Gatekeeper {
         return verdict;
       }
       for (const one of before) {
-        const sent = await this.#sentFor(one, new Map(), isHeld);
+        const sent = await this.#sentFor(one, noneExecuted, isHeld);
         if (one.sent === undefined || one.sent.sql !== sent.sql) throw staleMasks();
       }
-      const sent = await this.#sentFor(prepared, executed, isHeld);
+      const sent = await this.#sentFor(prepared, executed, isHeld, stopping);
       if (prepared.sent !== undefined && prepared.sent.sql !== sent.sql) throw staleMasks();
       return { ...verdict, prepared: { ...prepared, sent } };
     } catch (error) {
@@ -198,12 +226,12 @@ export class Gatekeeper {
     }
   }
 
-  async #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean): Promise<Sent> {
+  async #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean, stopping?: Stopping): Promise<Sent> {
     const { masking, settings, pending } = this.#options;
     await settings.refreshed();
     const [own = ''] = text.split('\0', 1);
     const names = { ...settings.namesIn(pending.status), prepared: executed };
-    return masking.apply({ sql: own, parameterTypes, names, isHeld });
+    return masking.apply({ sql: own, parameterTypes, names, isHeld, stopping });
   }
 
   /** FETCH would run a portal of the protocol, whose statement nobody would see: only Execute may. */
@@ -294,6 +322,25 @@ export class Gatekeeper {
     const kinds: StatementKind[] = [...outlines.values()].flat().flatMap((outline) => outline.kinds);
     return { outlines, texts, before: known, kinds: outlines.size < names.length ? [...kinds, 'unknown' as const] : kinds, changesNames };
   }
+}
+
+type ToMask = { readonly executed: ReadonlyMap<string, readonly StatementOutline[]>; readonly before: readonly Prepared[]; readonly stopping: Stopping | undefined };
+
+function isMany({ outlines }: Prepared): boolean {
+  return outlines.length > statementsPerTurnMax;
+}
+
+/** Anything else is a bug, and no refusal. */
+function gateErrorOf(error: unknown): GateError {
+  if (error instanceof GateError) return error;
+  throw error;
+}
+
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
 }
 
 const noneExecuted: ReadonlyMap<string, readonly StatementOutline[]> = new Map();

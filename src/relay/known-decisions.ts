@@ -29,9 +29,7 @@ export class KnownDecisions {
   find(outlines: readonly StatementOutline[], { policy, names, now }: Basis & { readonly now: Date }): Decided | undefined {
     const known = this.#known.get(outlines);
     if (known === undefined || known.policy !== policy || now >= this.#grant.expiresAt) return undefined;
-    const { catalog, path, isUncertain, parameterTypes } = known.names;
-    const isSame = catalog === names.catalog && path === names.path && isUncertain === names.isUncertain && areSame(parameterTypes, names.parameterTypes);
-    return isSame ? known.decided : undefined;
+    return areSameNames(known.names, names) ? known.decided : undefined;
   }
 
   /** Not kept where a condition that has a say in it asks for the time. */
@@ -40,6 +38,11 @@ export class KnownDecisions {
     if (role === undefined || dependsOnTime(role, decided.facts)) return;
     this.#known.set(outlines, { policy, names, decided });
   }
+}
+
+/** Whether names stand for the same, but for what EXECUTE runs. */
+export function areSameNames(one: SessionNames, other: SessionNames): boolean {
+  return one.catalog === other.catalog && one.path === other.path && one.isUncertain === other.isUncertain && areSame(one.parameterTypes, other.parameterTypes);
 }
 
 function areSame(one: readonly number[] | undefined, other: readonly number[] | undefined): boolean {
