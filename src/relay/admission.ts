@@ -17,7 +17,7 @@ import { Capture, captureLimits } from './capture.ts';
 import { checkedName } from './frontend-limits.ts';
 import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeeper.ts';
 import type { Item } from './inbox.ts';
-import { recordedParameters, type Journal } from './journal.ts';
+import { hashLongParameters, parameterBytesMax, recordedParameters, type Journal } from './journal.ts';
 import type { Masking } from './masking.ts';
 import type { LimitedEnd, Owed, Pending, Portal, Prepared, Run } from './pending.ts';
 import { transactionAborted } from './refusal.ts';
@@ -154,6 +154,7 @@ export class Admission {
     mayWait: boolean,
   ): Promise<Admitted> {
     const { gatekeeper, pending } = this.#options;
+    if (bytes.length > parameterBytesMax) await hashLongParameters(message.values);
     const prepared = await gatekeeper.findStatement(message.statement, this.#segment);
     let verdict = await gatekeeper.decideToRun(prepared, this.#segment);
     if (isHeld(verdict)) {

@@ -22,6 +22,7 @@ import { MaskRefusal, type Masking, type Sent } from './masking.ts';
 import { isCountable } from './row-limit.ts';
 import type { Approved, Pending, Portal, Prepared } from './pending.ts';
 import type { SettingsWatch } from './settings-watch.ts';
+import { ownTurn } from './turns.ts';
 
 /** A decision with what is recorded of the statement; a refusal carries the error that the client gets. */
 export type Verdict =
@@ -58,6 +59,8 @@ export type GatekeeperOptions = {
 
 /** Of a text that could not be examined this much is recorded. */
 const unexaminedSqlMax = 2000;
+/** Handling a text of this length takes a millisecond or more. */
+const longSqlMin = 512 * 1024;
 
 export class Gatekeeper {
   readonly #options: GatekeeperOptions;
@@ -89,6 +92,8 @@ export class Gatekeeper {
     const { isCopyIn, nameChanges, executes, kinds, outlines } = statement;
     const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
+    // To take up the text, and to record it, are pieces of work of their own.
+    if (sql.length > longSqlMin) await ownTurn();
     const deciding = this.decideToRun(prepared, segment, stopping);
     return this.#options.masking.isOn ? Promise.race([deciding, stopped(stopping())]) : deciding;
   }
@@ -249,7 +254,7 @@ export class Gatekeeper {
   async settle(verdict: Allowed, values: readonly BoundValue[], segment: number): Promise<Verdict> {
     let held = verdict;
     for (;;) {
-      const asked = this.#heldOf(held, values);
+      const asked = await this.#heldOf(held, values);
       let approved: Approved;
       try {
         approved = await this.#options.holds.settle(asked);
@@ -278,10 +283,11 @@ export class Gatekeeper {
     return fingerprintOf(prepared.text, facts, settings.actingAs, prepared.parameterTypes, agent);
   }
 
-  #heldOf(held: Allowed, values: readonly BoundValue[]): Held {
+  async #heldOf(held: Allowed, values: readonly BoundValue[]): Promise<Held> {
     const { prepared, decision, facts } = held;
     const { approval } = decision;
     if (approval === undefined) throw new GateError('internal', `the rule ${decision.rule} holds without saying who may approve`);
+    const parameterHash = await parameterHashOf(values);
     const { sql, text, isRedacted, kinds } = prepared;
     return {
       sql,
@@ -292,7 +298,7 @@ export class Gatekeeper {
       parameters: recordedParameters(values, isRedacted),
       facts,
       fingerprint: this.#fingerprintOf(held),
-      parameterHash: parameterHashOf(values),
+      parameterHash,
       rule: decision.rule,
       reason: decision.reason,
       approval,

@@ -1,5 +1,5 @@
 /** Plans of masks and the texts rewritten by them, shared by all connections under the same masks over the same catalog. */
-import { buildPlan, storedTexts } from '../mask/closure.ts';
+import { buildPlanInTurns, storedTexts } from '../mask/closure.ts';
 import { maskInTurns, refusedAsTooLong, type MaskedText } from '../mask/analyse.ts';
 import type { Masked } from '../mask/masked.ts';
 import { customTexts, cutRules } from '../mask/custom.ts';
@@ -162,11 +162,20 @@ export class MaskPlans {
 
   async #build(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
     const trees = new Map<string, Syntax | undefined>();
-    for (const sql of [...customTexts(rules), ...storedTexts(catalog)]) trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
+    const turns = new Turns();
+    for (const sql of [...customTexts(rules), ...storedTexts(catalog)]) {
+      if (turns.isOver) await turns.next();
+      trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
+    }
     const syntaxOf = (sql: string) => trees.get(sql);
     const cut = cutRules(rules, syntaxOf);
-    const closed = buildPlan({ catalog, rules: cut.rules, syntaxOf });
-    const built = { ...closed, problems: [...cut.problems, ...closed.problems] };
+    const work = buildPlanInTurns({ catalog, rules: cut.rules, syntaxOf });
+    let step = work.next();
+    while (step.done !== true) {
+      if (turns.isOver) await turns.next();
+      step = work.next();
+    }
+    const built = { ...step.value, problems: [...cut.problems, ...step.value.problems] };
     for (const problem of built.problems) this.#log.warn({ masks: problem }, 'a mask needs attention');
     return new PreparedPlan(built, this.#parser, grammar);
   }
