@@ -1,4 +1,7 @@
-/** How long single requests keep the relay's event loop from everybody else: npx tsx scripts/stalls.ts [--only TEXT] [--rounds N]. */
+/**
+ * How long single requests keep the relay's event loop from everybody else: npx tsx scripts/stalls.ts [--only TEXT]
+ * [--rounds N] [--profile DIRECTORY]. Ends with 1 where one does for longer than `stallMsMax` beyond what an idle relay shows.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -6,7 +9,7 @@ import type { Client } from 'pg';
 import { startRelayFixture } from '../test/relay/fixture.ts';
 import { StallChild } from '../test/relay/stall-child.ts';
 
-const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, rounds: { type: 'string', default: '3' } } });
+const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, rounds: { type: 'string', default: '3' }, profile: { type: 'string' } } });
 
 const policy = (rules: number) => `
 auditors: [audit]
@@ -30,7 +33,7 @@ targets:
           - { name: first, effect: deny, kinds: [admin] }
 ${Array.from({ length: rules }, (_, n) => `          - { name: rule-${n}, effect: deny, kinds: [write], tables: [public.t${n}], when: 'grant.reason == "r${n}"' }\n`).join('')}`;
 
-const child = new StallChild();
+const child = new StallChild(values.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval', '500', '--cpu-prof-dir', values.profile]);
 await using fixture = await startRelayFixture({
   start: child.start,
   policy: policy(0),
@@ -43,6 +46,8 @@ const numbers = (count: number) => Array.from({ length: count }, (_, n) => n).jo
 const listOf = (bytes: number) => numbers(Math.floor(bytes / 6.9));
 const rows = (count: number) => Array.from({ length: count }, (_, n) => `(${1000 + n}, 'item ${n}')`).join(',');
 const nested = (depth: number) => `select ${'('.repeat(depth)}1${')'.repeat(depth)}`;
+/** Goal P11. */
+const stallMsMax = 20;
 let salt = 0;
 /** No text twice: nothing is to be known from before. */
 const fresh = () => `/* ${salt++} */`;
@@ -59,8 +64,20 @@ const statements: readonly Case[] = [
   ['INSERT of 1,000 rows', query(open, () => `insert into items (id, name) values ${rows(1000)} on conflict do nothing`)],
   ['INSERT of 30,000 rows', query(open, () => `insert into items (id, name) values ${rows(30_000)} on conflict do nothing`)],
   ['20,000 statements in a text', query(open, () => 'select 1;'.repeat(20_000))],
+  ['20,000 statements of their own', query(open, () => Array.from({ length: 20_000 }, (_, n) => `select f${salt}_${n}()`).join(';'))],
+  ['100,000 statements in a text', query(open, () => 'select 1;'.repeat(100_000))],
+  ['100,000 functions in a statement', query(open, () => `select ${Array.from({ length: 100_000 }, (_, n) => `f${n}()`).join(',')}`)],
+  ['19,000 conditions in a WHERE', query(open, () => `delete from items where ${Array.from({ length: 6300 }, (_, n) => `id = ${n + 1000} and name = 'x'`).join(' or ')}`)],
+  ['500 PREPARE, 500 EXECUTE in two texts', async () => {
+    await query(open, () => Array.from({ length: 500 }, (_, n) => `prepare p${n} as select ${n}`).join(';'))();
+    await query(open, () => Array.from({ length: 500 }, (_, n) => `execute p${n}`).join(';'))();
+    await open.query('deallocate all');
+  }],
+  ['text of 4 MiB that does not parse', query(open, () => `select ${'a '.repeat(2 * 2 ** 20 - 100)}`)],
   ['nesting of 5,000', query(open, () => nested(5000))],
   ['Bind of 16 MiB', () => open.query('select length($1)', ['x'.repeat(16 * 2 ** 20)]).catch(String)],
+  ['Bind of 60 MiB', () => open.query('select length($1)', ['x'.repeat(60 * 2 ** 20)]).catch(String)],
+  ['pipeline of 1,000 messages', () => Promise.all(Array.from({ length: 1000 }, (_, n) => open.query(`select ${n} as n, 'x'`)))],
   ['Bind of 1,600 parameters', () => open.query(`select ${Array.from({ length: 1600 }, (_, n) => `$${n + 1}::text`).join(',')}`, Array.from({ length: 1600 }, String)).catch(String)],
   ['result of 64 MiB', query(open, () => "select repeat('x', 65536) from generate_series(1, 1024)")],
 ];
@@ -70,6 +87,8 @@ const maskedTexts: readonly Case[] = [
   ['masked: IN list of 128 KiB', query(covered, () => `select id, name from items where id in (${listOf(120_000)})`)],
   ['masked: literal of 128 KiB', query(covered, () => `select id, name from items where name <> '${'x'.repeat(128_000)}'`)],
   ['masked: INSERT of 1,000 rows', query(covered, () => `insert into items (id, name) values ${rows(1000)} on conflict do nothing`)],
+  ['masked: text of 4 MiB', query(covered, () => `select id from items where id in (${listOf(4 * 2 ** 20 - 100)})`)],
+  ['masked: 1+1+… of 120 KiB', query(covered, () => `select 1${'+1'.repeat(60_000)}`)],
   ['masked: 1,600 columns', query(covered, () => `select ${Array.from({ length: 1600 }, (_, n) => `name as n${n}`).join(',')} from items`)],
   ['masked: 5,000 statements', query(covered, () => 'select name from items;'.repeat(5000))],
   ['masked: result of 16 MiB', query(covered, () => "select id, name, repeat('x', 65536) from items, generate_series(1, 3)")],
@@ -78,7 +97,7 @@ let rules = 1000;
 const service: readonly Case[] = [
   ['policy of 1,000 rules read again', async () => {
     writeFileSync(join(fixture.directory, 'policy.yaml'), policy(rules++));
-    child.kill('SIGHUP');
+    // The relay looks at the file every second.
     await new Promise((resolve) => setTimeout(resolve, 2500));
   }],
   ['catalog of 20,000 relations read again', async () => {
@@ -95,6 +114,14 @@ const service: readonly Case[] = [
   }],
 ];
 
+/** What an idle relay shows: collections of garbage, and the measuring itself. */
+async function measureIdle(): Promise<number> {
+  await child.reset();
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  return (await child.worst()).processorMs;
+}
+const idleMs = await measureIdle();
+let isOver = false;
 process.stdout.write('| what | main thread busy | by the clock |\n|---|---|---|\n');
 for (const [name, work] of [...statements, ...maskedTexts, ...service].filter(([one]) => one.includes(values.only))) {
   const stalls: { processorMs: number; wallMs: number }[] = [];
@@ -105,9 +132,13 @@ for (const [name, work] of [...statements, ...maskedTexts, ...service].filter(([
     await new Promise((resolve) => setTimeout(resolve, 50));
     stalls.push(await child.worst());
   }
+  await fixture.admin.query('delete from items where id >= 1000');
   // The first is mostly that of a cold program; the least disturbed of the others counts.
   const best = (key: 'processorMs' | 'wallMs') => Math.min(...stalls.map((stall) => stall[key])).toFixed(1);
+  if (Number(best('processorMs')) > stallMsMax + idleMs) isOver = true;
   const first = stalls[0]?.processorMs.toFixed(1);
   process.stdout.write(`| ${name} | ${best('processorMs')} ms (first ${first}) | ${best('wallMs')} ms |\n`);
   if (typeof answer === 'string') process.stderr.write(`  ${answer.slice(0, 120)}\n`);
 }
+process.stdout.write(`| nothing, for 3 s | ${idleMs.toFixed(1)} ms | |\n`);
+if (isOver) process.exitCode = 1;

@@ -4,7 +4,7 @@ import type { RelationDetails } from '../sql/catalog-details.ts';
 import type { Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
 import { applyEdits, charactersIn, sortEdits, Tokens } from './edits.ts';
-import type { Masked } from './masked.ts';
+import type { Edit, Masked } from './masked.ts';
 import type { MaskPlan } from './plan.ts';
 import { askForRole, Refusal } from './refusal.ts';
 import { findRelation } from './relations.ts';
@@ -12,7 +12,7 @@ import { isReplaced } from './splice.ts';
 import { StatementWalk } from './statements.ts';
 import type { ExpandedView } from './walk.ts';
 import { kindOf, listOf, type Node } from './tree.ts';
-import { isVerified } from './verify.ts';
+import { checkRewritten, type Rewritten } from './verify.ts';
 
 /** Longest text of a masked principal, in bytes. */
 export const maskedSqlBytesMax = 128 * 1024;
@@ -31,17 +31,17 @@ export type MaskedText = {
   readonly parameterTypes: readonly number[];
   /** People have to approve the statement: then it may change and lock any rows of tables without masks. */
   readonly isHeld: boolean;
-  /** Parses what came out, to check it. */
+  /** Parses definitions of views. */
   readonly parse: (sql: string) => Syntax | undefined;
 };
 
 /** Parses each text that is asked for, and does not let go before the end. */
 export function maskStatement(text: MaskedText): Masked {
-  return finish(maskInTurns(text), text.parse);
+  return finish(maskInTurns(text), text);
 }
 
 /**
- * The same in pieces that are short unless a single statement is long. It yields a text that it wants to see parsed, or
+ * The same in pieces that are short unless a single statement is long. It yields what came out to see it checked, or
  * undefined where others may go on in between.
  */
 export function* maskInTurns(text: MaskedText): Turns<Masked> {
@@ -55,16 +55,16 @@ export function* maskInTurns(text: MaskedText): Turns<Masked> {
   }
 }
 
-export type Turns<T> = Generator<string | undefined, T, Syntax | undefined>;
+/** A text that came of edits. Without any, it is the client's own. */
+export type CameOut = { readonly rewritten: string; readonly edits: readonly Edit[] };
+export type Turns<T> = Generator<CameOut | undefined, T, Rewritten | undefined>;
 
-function finish<T>(turns: Turns<T>, parse: MaskedText['parse']): T {
+function finish<T>(turns: Turns<T>, { syntax, parse }: Pick<MaskedText, 'syntax' | 'parse'>): T {
+  const check = ({ rewritten, edits }: CameOut) => checkRewritten(syntax, edits.length === 0 ? syntax : parse(rewritten), edits);
   let step = turns.next();
-  while (step.done !== true) step = turns.next(step.value === undefined ? undefined : parse(step.value));
+  while (step.done !== true) step = turns.next(step.value === undefined ? undefined : check(step.value));
   return step.value;
 }
-
-/** So many statements of one text are looked at in one turn. */
-const statementsPerTurn = 50;
 
 /** What the views of one text have come to so far, each worked out once. */
 type Views = { left: number; readonly known: Map<string, ExpandedView> };
@@ -72,7 +72,7 @@ type Views = { left: number; readonly known: Map<string, ExpandedView> };
 function* mask(text: MaskedText, views: Views, depth = 0): Turns<Extract<Masked, { ok: true }>> {
   const { sql, syntax, names, plan, parse } = text;
   const bytes = Buffer.from(sql, 'utf8');
-  if (bytes.length > maskedSqlBytesMax) throw new Refusal('syntax', `the statement is longer than ${maskedSqlBytesMax} bytes`, 'Split it, or send values as parameters.');
+  if (bytes.length > maskedSqlBytesMax) throw tooLong();
   if (bytes.toString('utf8') !== sql) throw new Refusal('syntax', 'the statement is not valid Unicode', 'Send UTF-8.');
   if (plan.problem !== undefined) throw new Refusal('catalog', plan.problem.reason, plan.problem.hint);
   if (names.path === undefined || names.catalog?.data.details === undefined) throw new Refusal('catalog', 'what names stand for is not known', 'Connect again.');
@@ -90,25 +90,35 @@ function* mask(text: MaskedText, views: Views, depth = 0): Turns<Extract<Masked,
     const parsed = parse(inner);
     if (parsed === undefined) throw new Refusal('relation', 'the definition of the view cannot be read', askForRole);
     // Names that the definition writes without a schema are looked up by the server where the client's are.
-    return finish(mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, views, depth + 1), parse);
+    return finish(mask({ ...text, sql: inner, syntax: parsed, parameterTypes: [] }, views, depth + 1), { syntax: parsed, parse });
   };
   const tokens = new Tokens(syntax.tokens);
+  yield undefined;
   const walk = new StatementWalk({ bytes, tokens, names, plan, expandView, isStored: depth > 0, isHeld: text.isHeld });
-  for (const [index, item] of listOf(syntax.tree.stmts).entries()) {
-    if (index % statementsPerTurn === statementsPerTurn - 1) yield undefined;
+  for (const item of listOf(syntax.tree.stmts)) {
+    yield undefined;
     const found = kindOf((item as Node)['stmt']);
     if (found !== undefined) walk.run(...found, item as Node);
   }
   yield undefined;
   const edits = sortEdits(bytes, walk.edits);
   const out = applyEdits(bytes, edits);
-  const isRead = (relation: Node) => isReplaced(findRelation(relation, { names, plan }));
+  const isMasked = (relation: Node) => isReplaced(findRelation(relation, { names, plan }));
   // Also where there is nothing to edit: a relation that the walk has passed by would be read as it is.
-  const after = edits.length === 0 ? syntax : yield out;
-  if (!isVerified(syntax, after, edits, isRead)) {
+  const checked = yield { rewritten: out, edits };
+  if (checked?.isSame !== true || checked.relations.some(isMasked)) {
     throw new Refusal('syntax', 'the rewritten statement is not what it should be', 'Write it in plainer words.');
   }
   return { ok: true, sql: out, edits, columns: [...walk.masked.values()], stored: walk.stored, isWrite: walk.isWrite };
+}
+
+/** What a text that is longer than `maskedSqlBytesMax` comes to, known before it is parsed. */
+export function refusedAsTooLong(sql: string): Masked | undefined {
+  return Buffer.byteLength(sql) > maskedSqlBytesMax ? refusal(tooLong(), sql) : undefined;
+}
+
+function tooLong(): Refusal {
+  return new Refusal('syntax', `the statement is longer than ${maskedSqlBytesMax} bytes`, 'Split it, or send values as parameters.');
 }
 
 /** pg_get_viewdef ends it as a statement. */

@@ -36,7 +36,17 @@ function asQuery(expression: string): string {
 }
 
 /** `problems`: what an operator should know, a line each: masks that fit no type, rules that cover nothing, views that are refused. */
-export function buildPlan(input: PlanInput): { readonly plan: MaskPlan; readonly problems: readonly string[] } {
+export function buildPlan(input: PlanInput): BuiltPlan {
+  const turns = buildPlanInTurns(input);
+  let step = turns.next();
+  while (step.done !== true) step = turns.next();
+  return step.value;
+}
+
+export type BuiltPlan = { readonly plan: MaskPlan; readonly problems: readonly string[] };
+
+/** The same, letting go between two relations. */
+export function buildPlanInTurns(input: PlanInput): Generator<undefined, BuiltPlan, undefined> {
   return new Closure(input).build();
 }
 
@@ -58,15 +68,22 @@ class Closure {
     }
   }
 
-  build(): { plan: MaskPlan; problems: readonly string[] } {
-    for (const draft of this.#drafts.values()) this.#applyRules(draft);
-    this.#closeFamilies();
-    for (const draft of this.#drafts.values()) this.#hide(draft);
+  *build(): Generator<undefined, BuiltPlan, undefined> {
+    yield* this.#each((draft) => this.#applyRules(draft));
+    yield* this.#closeFamilies();
+    yield* this.#each((draft) => this.#hide(draft));
     const areProven = this.#areDomainsProven();
-    for (const draft of this.#drafts.values()) this.#checkTypes(draft, areProven);
-    for (const draft of this.#drafts.values()) this.#checkPolicies(draft);
-    this.#closeViews();
-    return { plan: this.#plan(), problems: this.#problems };
+    yield* this.#each((draft) => this.#checkTypes(draft, areProven));
+    yield* this.#each((draft) => this.#checkPolicies(draft));
+    yield* this.#closeViews();
+    return { plan: yield* this.#plan(), problems: this.#problems };
+  }
+
+  *#each(work: (draft: Draft) => void): Generator<undefined, void, undefined> {
+    for (const draft of this.#drafts.values()) {
+      work(draft);
+      yield undefined;
+    }
   }
 
   /** The first rule that covers a column; undefined for one that nobody has classified. */
@@ -83,10 +100,11 @@ class Closure {
   }
 
   /** Reading a parent reads its children, and a child is part of its parent: what is masked in one is in all. */
-  #closeFamilies(): void {
+  *#closeFamilies(): Generator<undefined, void, undefined> {
     for (let isChanged = true; isChanged; ) {
       isChanged = false;
       for (const draft of this.#drafts.values()) {
+        yield undefined;
         for (const id of draft.relation.parents ?? []) {
           const parent = this.#drafts.get(id);
           if (parent !== undefined) isChanged = spread(draft, parent) || spread(parent, draft) || isChanged;
@@ -187,15 +205,23 @@ class Closure {
     return draft.details.columns.some(({ name }) => this.#ruleOf(draft, name, 'namesRelation') !== undefined);
   }
 
-  #closeViews(): void {
+  *#closeViews(): Generator<undefined, void, undefined> {
     const views = [...this.#drafts.values()].filter(({ relation }) => relation.kind === 'view' || relation.kind === 'materialized');
     for (const view of views.filter((one) => this.#isDeclared(one))) {
       for (const { name } of view.details.columns) if (!view.masks.has(name) && this.#ruleOf(view, name, 'namesRelation') === undefined) view.hidden.add(name);
     }
     const open = views.filter((one) => !this.#isDeclared(one));
-    for (const view of open) this.#checkView(view);
+    for (const view of open) {
+      this.#checkView(view);
+      yield undefined;
+    }
     for (let pass = 0; pass < passesMax; pass++) {
-      if (!open.map((view) => this.#taint(view)).includes(true)) return;
+      let isChanged = false;
+      for (const view of open) {
+        isChanged = this.#taint(view) || isChanged;
+        yield undefined;
+      }
+      if (!isChanged) return;
     }
     for (const view of open) view.refused ??= 'views are nested too deeply';
   }
@@ -260,10 +286,13 @@ class Closure {
     return found;
   }
 
-  #plan(): MaskPlan {
+  *#plan(): Generator<undefined, MaskPlan, undefined> {
     const { catalog, rules } = this.#input;
     const details = catalog.data.details;
-    const planned = new Map([...this.#drafts].map(([id, draft]) => [id, this.#planned(draft)]));
+    const planned = new Map<number, PlannedRelation>();
+    yield* this.#each((draft) => planned.set(draft.relation.id, this.#planned(draft)));
+    const rawColumns = new Set<string>();
+    yield* this.#each((draft) => rawNumbers(draft).forEach((number) => rawColumns.add(rawColumnKey(draft.relation.id, number))));
     const images = [...planned.values()].flatMap((one) => (one.access === 'masked' ? one.columns.flatMap(({ image }) => image ?? []) : []));
     const unnamed = details?.unnamedCode ?? [];
     const known = {
@@ -275,14 +304,14 @@ class Closure {
       typeProblem: (id: number) => this.#typeProblem(id),
       typeNamed: (name: string) => this.#typeNamed(name),
     };
-    this.#noteProblems(planned);
+    yield* this.#noteProblems(planned);
     return {
       digest: rules.digest,
       level: rules.level === 'display' ? 'display' : this.#isAirtight(planned) ? 'airtight' : 'proven',
       serverMajor: details?.serverMajor ?? 0,
       trusts: rules.trusts,
       images: [...new Map(images.map((image) => [image.source, image])).values()],
-      rawColumns: new Set([...this.#drafts.values()].flatMap((draft) => rawNumbers(draft).map((number) => rawColumnKey(draft.relation.id, number)))),
+      rawColumns,
       relation: (id) => planned.get(id) ?? plainRefusal(catalog.relation(id)),
       typeProblem: (id) => this.#typeProblem(id),
       writeProblem: (write) => writeProblem(known, write),
@@ -322,9 +351,14 @@ class Closure {
     });
   }
 
-  #noteProblems(planned: ReadonlyMap<number, PlannedRelation>): void {
+  *#noteProblems(planned: ReadonlyMap<number, PlannedRelation>): Generator<undefined, void, undefined> {
     for (const rule of this.#input.rules.rules) {
-      const isUsed = [...this.#drafts.values()].some(({ relation, details }) => details.columns.some(({ name }) => rule.covers(relation.schema, relation.name, name)));
+      let isUsed = false;
+      for (const { relation, details } of this.#drafts.values()) {
+        isUsed = details.columns.some(({ name }) => rule.covers(relation.schema, relation.name, name));
+        if (isUsed) break;
+        yield undefined;
+      }
       if (!isUsed) this.#problems.push(`the rule ${rule.path} names no column that is there`);
     }
     for (const one of planned.values()) {

@@ -5,17 +5,24 @@ import type { Syntax } from '../sql/parser.ts';
 import { isSameTree } from './same-tree.ts';
 import { listOf, type Node } from './tree.ts';
 
-/** `isMasked`: whether a RangeVar (or a relation of a statement) must not be read as it is. */
-export function isVerified(
-  before: Syntax,
-  after: Syntax | undefined,
-  edits: readonly Edit[],
-  isMasked: (relation: Node) => boolean,
-): boolean {
-  if (after === undefined) return false;
+/**
+ * What a rewritten text is beside the one that it was made of. `relations`: those that it reads by name where the client
+ * has written them, each once. Plain data: it crosses from the parser's worker thread.
+ */
+export type Rewritten = { readonly isSame: boolean; readonly relations: readonly Node[] };
+
+/** The same statement, with nothing else in it than the edits have put there. */
+export function checkRewritten(before: Syntax | undefined, after: Syntax | undefined, edits: readonly Edit[]): Rewritten {
+  if (before === undefined || after === undefined) return { isSame: false, relations: [] };
   const isInserted = insertedBy(edits);
-  if (before !== after && !isSameTree(before.tree.stmts, after.tree.stmts, isInserted)) return false;
-  return relationsOf(after.tree).every((relation) => isInserted(relation['location'] ?? 0) || !isMasked(relation));
+  if (before !== after && !isSameTree(before.tree.stmts, after.tree.stmts, isInserted)) return { isSame: false, relations: [] };
+  const relations = new Map<string, Node>();
+  for (const { schemaname, relname, location = 0 } of relationsOf(after.tree)) {
+    if (isInserted(location)) continue;
+    const key = JSON.stringify([schemaname, relname]);
+    if (!relations.has(key)) relations.set(key, { ...(schemaname !== undefined && { schemaname }), relname, location });
+  }
+  return { isSame: true, relations: [...relations.values()] };
 }
 
 /** The edits are sorted and apart, and each node of the tree asks: the last that begins no later is found by halves. */

@@ -23,10 +23,12 @@ export type FrameSink = {
 
 /** Less than this is not worth growing a buffer for. */
 const wholeBytesMin = 1024;
+/** Copying more than this keeps the event loop, so that buffers grow by more at once from there on. */
+const copiedBytesMax = 16 * 1024 * 1024;
 
 /**
  * Cuts a byte stream into messages. Holds at most one message begun as `whole` or `uncut`, in a buffer at most twice as large as
- * what has arrived of it, in however small pieces it comes.
+ * what has arrived of it (four times, past `copiedBytesMax`), in however small pieces it comes.
  */
 export class FrameScanner {
   readonly #sink: FrameSink;
@@ -136,7 +138,8 @@ export class FrameScanner {
     let whole = this.#whole as Buffer;
     const fill = this.#wholeFill + piece.length;
     if (fill > whole.length) {
-      whole = Buffer.allocUnsafeSlow(Math.min(this.#wholeLength, Math.max(fill, 2 * whole.length)));
+      const growth = whole.length < copiedBytesMax ? 2 : 4;
+      whole = Buffer.allocUnsafeSlow(Math.min(this.#wholeLength, Math.max(fill, growth * whole.length)));
       (this.#whole as Buffer).copy(whole, 0, 0, this.#wholeFill);
       this.#whole = whole;
     }

@@ -100,7 +100,15 @@ export function decide(input: DecisionInput): Decision {
 }
 
 /** The same, with what it came from. */
-export function explain({ facts, grant, target, policy, now }: DecisionInput): Explanation {
+export function explain(input: DecisionInput): Explanation {
+  const turns = explainInTurns(input);
+  let step = turns.next();
+  while (step.done !== true) step = turns.next();
+  return step.value;
+}
+
+/** The same, letting go between two statements. */
+export function* explainInTurns({ facts, grant, target, policy, now }: DecisionInput): Generator<undefined, Explanation, undefined> {
   const all = (decision: Decision): Explanation => ({ decision, statements: facts.map(() => decision) });
   if (now >= grant.expiresAt) return all(deny('grant-expired', `grant ${grant.id} expired at ${grant.expiresAt.toISOString()}`));
   const { principal } = grant;
@@ -121,7 +129,14 @@ export function explain({ facts, grant, target, policy, now }: DecisionInput): E
     fixed ??= { principal: principalValue(principal), grant: grantValue(grant), target: targetValue(target), now };
     return { ...fixed, statement: statementValue(one) };
   };
-  const statements = facts.map((one) => judge({ role, grant, scope }, one));
+  // Statements that come to the same may share their facts.
+  const judged = new Map<StatementFacts, Decision>();
+  for (const one of facts) {
+    if (judged.has(one)) continue;
+    judged.set(one, judge({ role, grant, scope }, one));
+    yield undefined;
+  }
+  const statements = facts.map((one) => judged.get(one) as Decision);
   return { decision: combine(statements), statements };
 }
 

@@ -16,7 +16,7 @@ import { Capture, captureLimits } from './capture.ts';
 import { checkedName } from './frontend-limits.ts';
 import { refused, type Allowed, type Gatekeeper, type Verdict } from './gatekeeper.ts';
 import type { Item } from './inbox.ts';
-import { recordedParameters, type Journal } from './journal.ts';
+import { hashLongParameters, parameterBytesMax, recordedParameters, type Journal } from './journal.ts';
 import type { Masking } from './masking.ts';
 import type { LimitedEnd, Owed, Pending, Portal, Prepared, Run } from './pending.ts';
 import { transactionAborted } from './refusal.ts';
@@ -51,16 +51,16 @@ export class Admission {
   #isSkipping = false;
   #segment = 1;
   /** Gives up the wait for a long text to be examined. */
-  #stopExamining: ((error: GateError) => void) | undefined;
+  #examining: AbortController | undefined;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
-  /** False when no text is being examined. */
+  /** False when no text is being examined that others wait for. */
   stopExamining(error: GateError): boolean {
-    this.#stopExamining?.(error);
-    return this.#stopExamining !== undefined;
+    this.#examining?.abort(error);
+    return this.#examining !== undefined;
   }
 
   /** `must-wait`, and nothing done, when the message needs an approval first and `mayWait` is false. */
@@ -120,9 +120,9 @@ export class Admission {
   }
 
   #examine(sql: string, parameterTypes: readonly number[] = []): Verdict | Promise<Verdict> {
-    const stopped = () => new Promise<never>((_, reject) => (this.#stopExamining = reject));
-    const forget = () => (this.#stopExamining = undefined);
-    const examining = this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopped });
+    const stopping = () => (this.#examining ??= new AbortController()).signal;
+    const forget = () => (this.#examining = undefined);
+    const examining = this.#options.gatekeeper.examine({ sql, parameterTypes, segment: this.#segment, stopping });
     return examining instanceof Promise ? examining.finally(forget) : examining;
   }
 
@@ -154,6 +154,11 @@ export class Admission {
 
   /** Where the statement of a portal is held, its Bind waits already: the server plans with it, and may compute. */
   #admitBind(message: Bind, bytes: Buffer, unit: Unit, mayWait: boolean): Admitting {
+    if (bytes.length <= parameterBytesMax) return this.#admitHashed(message, bytes, unit, mayWait);
+    return hashLongParameters(message.values).then(() => this.#admitHashed(message, bytes, unit, mayWait));
+  }
+
+  #admitHashed(message: Bind, bytes: Buffer, unit: Unit, mayWait: boolean): Admitting {
     const { gatekeeper } = this.#options;
     return andThen(gatekeeper.findStatement(message.statement, this.#segment), (prepared) =>
       andThen(gatekeeper.decideToRun(prepared, this.#segment), (verdict): Admitting => {
@@ -331,7 +336,7 @@ export class Admission {
       statement,
       protocol,
       sql: prepared.sql,
-      shape: knownShapeOf(prepared),
+      shape: prepared.shape ?? knownShapeOf(prepared),
       ...(prepared.isRedacted && { redacted: true as const }),
       ...(parameters.length > 0 && { parameters }),
       kinds: [...prepared.kinds],

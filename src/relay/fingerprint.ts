@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { BoundValue } from '../pgwire/frontend.ts';
 import type { StatementFacts } from '../sql/facts.ts';
+import { Turns } from './turns.ts';
 
 /**
  * SHA-256, in hex, over the text and over what its names stand for now: the same text under another search_path, or
@@ -15,12 +16,23 @@ export function fingerprintOf(text: string, facts: readonly StatementFacts[], ac
   return createHash('sha256').update(JSON.stringify([text, actingAs, meaning, ...(declared.length > 0 ? [declared] : []), ...(agent === undefined ? [] : [{ agent }])])).digest('hex');
 }
 
-/** SHA-256, in hex, over all values in order, each with its format and length. */
-export function parameterHashOf(values: readonly BoundValue[]): string {
+/** SHA-256, in hex, over all values in order, each with its format and length. Others have their turn while it hashes long ones. */
+export async function parameterHashOf(values: readonly BoundValue[]): Promise<string> {
   const hash = createHash('sha256');
+  const turns = new Turns();
   for (const value of values) {
     hash.update(value === null ? 'null\0' : `${value.format} ${value.bytes.length}\0`);
-    if (value !== null) hash.update(value.bytes);
+    for (const piece of value === null ? [] : piecesOf(value.bytes)) {
+      if (turns.isOver) await turns.next();
+      hash.update(piece);
+    }
   }
   return hash.digest('hex');
+}
+
+const pieceBytesMax = 1024 * 1024;
+
+/** A piece is hashed in a millisecond or two. */
+export function* piecesOf(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += pieceBytesMax) yield bytes.subarray(at, at + pieceBytesMax);
 }

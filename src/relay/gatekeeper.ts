@@ -7,6 +7,7 @@ import type { BoundValue } from '../pgwire/frontend.ts';
 import type { Grammar, ParsedSql } from '../sql/parser.ts';
 import { resolveFacts } from '../sql/resolve.ts';
 import type { StatementKind } from '../sql/kind.ts';
+import type { StatementFacts } from '../sql/facts.ts';
 import type { StatementOutline } from '../sql/outline.ts';
 import { cutAtSecret } from '../sql/secrets.ts';
 import { andThen } from './and-then.ts';
@@ -14,12 +15,14 @@ import { fingerprintOf, parameterHashOf } from './fingerprint.ts';
 import type { Holds, Held } from './holds.ts';
 import { recordedParameters } from './journal.ts';
 import { KnownDecisions, type Decided } from './known-decisions.ts';
-import type { StatementParser } from './parsing.ts';
-import { needsApproval, staleMasks, uncountable } from './refusal.ts';
+import { decideOnMany, statementsPerTurnMax } from './deciding.ts';
+import type { StatementParser, Stopping } from './parsing.ts';
+import { hiddenNameChange, needsApproval, pinned, portalByFetch, staleMasks, uncountable } from './refusal.ts';
 import { MaskRefusal, type Masking, type Sent } from './masking.ts';
 import { isCountable } from './row-limit.ts';
 import type { Approved, Pending, Portal, Prepared } from './pending.ts';
 import type { SettingsWatch } from './settings-watch.ts';
+import { ownTurn } from './turns.ts';
 
 /** A decision with what is recorded of the statement; a refusal carries the error that the client gets. */
 export type Verdict =
@@ -38,7 +41,7 @@ export type Examined = {
   /** Type OIDs that Parse declares. */
   readonly parameterTypes: readonly number[];
   readonly segment: number;
-  readonly stopped: () => Promise<never>;
+  readonly stopping: Stopping;
 };
 
 export type GatekeeperOptions = {
@@ -56,6 +59,8 @@ export type GatekeeperOptions = {
 
 /** Of a text that could not be examined this much is recorded. */
 const unexaminedSqlMax = 2000;
+/** Handling a text of this length takes a millisecond or more. */
+const longSqlMin = 512 * 1024;
 
 export class Gatekeeper {
   readonly #options: GatekeeperOptions;
@@ -66,22 +71,23 @@ export class Gatekeeper {
     this.#decisions = new KnownDecisions(options.grant);
   }
 
-  /** Decides on a whole text before any of it is sent. A wait ends with what `stopped` rejects with. */
+  /** Decides on a whole text before any of it is sent. A wait ends with the reason of `stopping`. */
   examine(examined: Examined): Verdict | Promise<Verdict> {
-    const { sql, stopped } = examined;
+    const { sql, stopping } = examined;
     let parsing: ParsedSql | Promise<ParsedSql>;
     try {
-      parsing = this.#options.parser.parse(sql, this.#options.grammar);
+      parsing = this.#options.parser.parse(sql, this.#options.grammar, stopping);
     } catch (error) {
       return unexaminable(sql, error);
     }
     if (!(parsing instanceof Promise)) return this.#examineParsed(examined, parsing);
     const failed = (error: unknown) => unexaminable(sql, error);
-    return Promise.race([parsing, stopped()]).then((parsed) => this.#examineParsed(examined, parsed), failed);
+    return parsing.then((parsed) => this.#examineParsed(examined, parsed), failed);
   }
 
-  #examineParsed({ sql, parameterTypes, segment, stopped }: Examined, parsed: ParsedSql): Verdict | Promise<Verdict> {
-    const base = { ...emptyPrepared, text: sql, sql: parsed.recordedSql, isRedacted: parsed.isRedacted };
+  #examineParsed({ sql, parameterTypes, segment, stopping }: Examined, parsed: ParsedSql): Verdict | Promise<Verdict> {
+    const { recordedSql, isRedacted, shape } = parsed;
+    const base = { ...emptyPrepared, text: sql, sql: recordedSql, isRedacted, ...(shape !== undefined && { shape }) };
     if (!parsed.ok) {
       const error = new GateError('sql-error', parsed.message, { rule: 'parse' });
       return { ...refused(base, error), ...(parsed.position !== undefined && { position: parsed.position }) };
@@ -90,8 +96,12 @@ export class Gatekeeper {
     const { isCopyIn, nameChanges, executes, kinds, outlines } = statement;
     const prepared = { ...base, parameterTypes, kinds, isCopyIn, nameChanges, executes, outlines };
     if (statement.pinnedSetting !== undefined) return refused(prepared, pinned(statement.pinnedSetting));
-    const deciding = this.decideToRun(prepared, segment);
-    return deciding instanceof Promise && this.#options.masking.isOn ? Promise.race([deciding, stopped()]) : deciding;
+    const takeUp = () => {
+      const deciding = this.decideToRun(prepared, segment, stopping);
+      return deciding instanceof Promise && this.#options.masking.isOn ? Promise.race([deciding, stopped(stopping())]) : deciding;
+    };
+    // To take up the text, and to record it, are pieces of work of their own.
+    return sql.length > longSqlMin ? ownTurn().then(takeUp) : takeUp();
   }
 
   /** Decides on a statement that was examined before, as things are now. */
@@ -104,19 +114,41 @@ export class Gatekeeper {
     const { policy } = basis;
     const names = { ...basis.names, prepared: executed, parameterTypes };
     const facts = prepared.outlines.map((outline) => resolveFacts(outline, names));
-    const decision = decide({ facts, grant, target, policy, now: new Date() });
+    const verdict = this.#verdict(prepared, executed, { facts, decision: decide({ facts, grant, target, policy, now: new Date() }) });
+    if (verdict.ok && executed.size === 0) this.#decisions.keep(prepared.outlines, basis, verdict);
+    return verdict;
+  }
+
+  /** The same for a text of many statements. What it comes from may change meanwhile: then it is decided anew. */
+  async #decideInTurns(prepared: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, stopping: Stopping | undefined): Promise<Verdict> {
+    const { grant, target, settings, pending } = this.#options;
+    const { parameterTypes } = prepared;
+    for (;;) {
+      const [known, policy] = [settings.namesIn(pending.status), this.#options.policy()];
+      const names = { ...known, prepared: executed, parameterTypes };
+      const input = { grant, target, policy, now: new Date() };
+      const decided = await decideOnMany({ outlines: prepared.outlines, names, input, stopping }).catch(gateErrorOf);
+      if (decided instanceof GateError) return refused(prepared, decided);
+      this.#options.masking.checkUnchanged();
+      const isCurrent = this.#options.policy() === policy && settings.namesIn(pending.status) === known && (new Date() < grant.expiresAt || decided.decision.effect === 'deny');
+      if (isCurrent) return this.#verdict(prepared, executed, decided);
+    }
+  }
+
+  #verdict(
+    prepared: Prepared,
+    executed: ReadonlyMap<string, readonly StatementOutline[]>,
+    { facts, decision }: { readonly facts: readonly StatementFacts[]; readonly decision: Decision },
+  ): Verdict {
     const outlines = [...prepared.outlines, ...[...executed.values()].flat()];
     const changes = outlines.flatMap(({ settingChanges }) => settingChanges);
-    const timeout = settings.checkTimeout(changes, decision.statementTimeoutMs);
+    const timeout = this.#options.settings.checkTimeout(changes, decision.statementTimeoutMs);
     if (timeout !== undefined) return refused(prepared, timeout);
     const { effect, rowsMax } = decision;
     if (effect !== 'deny' && rowsMax !== undefined && !isCountable(facts, outlines, rowsMax)) {
       return refused(prepared, uncountable(rowsMax));
     }
-    if (effect !== 'deny') {
-      if (executed.size === 0) this.#decisions.keep(prepared.outlines, basis, { decision, facts, changes });
-      return { ok: true, prepared, decision, facts, changes };
-    }
+    if (effect !== 'deny') return { ok: true, prepared, decision, facts, changes };
     const error = new GateError('denied', decision.reason, {
       rule: decision.rule,
       hint: 'See gate targets for other roles, or ask whoever keeps the policy.',
@@ -166,37 +198,40 @@ export class Gatekeeper {
   }
 
   /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
-  decideToRun(prepared: Prepared, segment: number): Verdict | Promise<Verdict> {
+  decideToRun(prepared: Prepared, segment: number, stopping?: Stopping): Verdict | Promise<Verdict> {
     const { masking } = this.#options;
     masking.checkUnchanged();
-    if (prepared.executes.length > 0) return this.#decideToExecute(prepared, segment);
-    const fetches = prepared.outlines.some((outline) => outline.fetches.length > 0);
-    if (fetches) return this.#decideToFetch(prepared, segment);
+    if (prepared.executes.length > 0) return this.#decideToExecute(prepared, segment, stopping);
+    const isLong = isMany(prepared) || prepared.outlines.some((outline) => outline.fetches.length > 0);
+    if (isLong) return this.#decideLater(prepared, segment, stopping);
     const verdict = this.#decide(prepared, noneExecuted);
-    return verdict.ok && masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
+    return verdict.ok && masking.isOn ? this.#mask(verdict, { executed: noneExecuted, before: [], stopping }) : verdict;
   }
 
-  async #decideToFetch(prepared: Prepared, segment: number): Promise<Verdict> {
-    const verdict = (await this.#refuseFetch(prepared, prepared.outlines, segment)) ?? this.#decide(prepared, noneExecuted);
-    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, new Map(), []) : verdict;
+  /** On many statements, or on what looks into portals. */
+  async #decideLater(prepared: Prepared, segment: number, stopping: Stopping | undefined): Promise<Verdict> {
+    const refusal = await this.#refuseFetch(prepared, prepared.outlines, segment);
+    const verdict = refusal ?? (isMany(prepared) ? await this.#decideInTurns(prepared, noneExecuted, stopping) : this.#decide(prepared, noneExecuted));
+    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, { executed: noneExecuted, before: [], stopping }) : verdict;
   }
 
-  async #decideToExecute(prepared: Prepared, segment: number): Promise<Verdict> {
+  async #decideToExecute(prepared: Prepared, segment: number, stopping: Stopping | undefined): Promise<Verdict> {
     const executed = await this.#executed(prepared.executes, segment, prepared.nameChanges);
     const kinds = [...new Set([...prepared.kinds, ...executed.kinds])];
     // Of one that was decided on before, only its own text: what it executes may have changed since.
     const [own] = prepared.text.split('\0', 1);
     const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
     if (executed.changesNames) return refused(now, hiddenNameChange());
-    const verdict = (await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment)) ?? this.#decide(now, executed.outlines);
-    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, executed.outlines, executed.before) : verdict;
+    const refusal = await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment);
+    const verdict = refusal ?? (isMany(now) ? await this.#decideInTurns(now, executed.outlines, stopping) : this.#decide(now, executed.outlines));
+    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, { executed: executed.outlines, before: executed.before, stopping }) : verdict;
   }
 
   /**
    * What is sent in place of an allowed text, and of what was sent before for the statements that it executes: where
    * the catalog has changed since, those at the server may show what is masked by now.
    */
-  async #mask(verdict: Allowed, executed: ReadonlyMap<string, readonly StatementOutline[]>, before: readonly Prepared[]): Promise<Verdict> {
+  async #mask(verdict: Allowed, { executed, before, stopping }: ToMask): Promise<Verdict> {
     const { prepared, decision } = verdict;
     const isHeld = decision.effect === 'hold';
     try {
@@ -205,10 +240,10 @@ export class Gatekeeper {
         return verdict;
       }
       for (const one of before) {
-        const sent = await this.#sentFor(one, new Map(), isHeld);
+        const sent = await this.#sentFor(one, noneExecuted, isHeld);
         if (one.sent === undefined || one.sent.sql !== sent.sql) throw staleMasks();
       }
-      const sent = await this.#sentFor(prepared, executed, isHeld);
+      const sent = await this.#sentFor(prepared, executed, isHeld, stopping);
       if (prepared.sent !== undefined && prepared.sent.sql !== sent.sql) throw staleMasks();
       return { ...verdict, prepared: { ...prepared, sent } };
     } catch (error) {
@@ -218,12 +253,12 @@ export class Gatekeeper {
     }
   }
 
-  async #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean): Promise<Sent> {
+  async #sentFor({ text, parameterTypes }: Prepared, executed: ReadonlyMap<string, readonly StatementOutline[]>, isHeld: boolean, stopping?: Stopping): Promise<Sent> {
     const { masking, settings, pending } = this.#options;
     await settings.refreshed();
     const [own = ''] = text.split('\0', 1);
     const names = { ...settings.namesIn(pending.status), prepared: executed };
-    return masking.apply({ sql: own, parameterTypes, names, isHeld });
+    return masking.apply({ sql: own, parameterTypes, names, isHeld, stopping });
   }
 
   /** FETCH would run a portal of the protocol, whose statement nobody would see: only Execute may. */
@@ -241,7 +276,7 @@ export class Gatekeeper {
   async settle(verdict: Allowed, values: readonly BoundValue[], segment: number): Promise<Verdict> {
     let held = verdict;
     for (;;) {
-      const asked = this.#heldOf(held, values);
+      const asked = await this.#heldOf(held, values);
       let approved: Approved;
       try {
         approved = await this.#options.holds.settle(asked);
@@ -270,10 +305,11 @@ export class Gatekeeper {
     return fingerprintOf(prepared.text, facts, settings.actingAs, prepared.parameterTypes, agent);
   }
 
-  #heldOf(held: Allowed, values: readonly BoundValue[]): Held {
+  async #heldOf(held: Allowed, values: readonly BoundValue[]): Promise<Held> {
     const { prepared, decision, facts } = held;
     const { approval } = decision;
     if (approval === undefined) throw new GateError('internal', `the rule ${decision.rule} holds without saying who may approve`);
+    const parameterHash = await parameterHashOf(values);
     const { sql, text, isRedacted, kinds } = prepared;
     return {
       sql,
@@ -284,7 +320,7 @@ export class Gatekeeper {
       parameters: recordedParameters(values, isRedacted),
       facts,
       fingerprint: this.#fingerprintOf(held),
-      parameterHash: parameterHashOf(values),
+      parameterHash,
       rule: decision.rule,
       reason: decision.reason,
       approval,
@@ -316,6 +352,25 @@ export class Gatekeeper {
   }
 }
 
+type ToMask = { readonly executed: ReadonlyMap<string, readonly StatementOutline[]>; readonly before: readonly Prepared[]; readonly stopping: Stopping | undefined };
+
+function isMany({ outlines }: Prepared): boolean {
+  return outlines.length > statementsPerTurnMax;
+}
+
+/** Anything else is a bug, and no refusal. */
+function gateErrorOf(error: unknown): GateError {
+  if (error instanceof GateError) return error;
+  throw error;
+}
+
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+}
+
 const noneExecuted: ReadonlyMap<string, readonly StatementOutline[]> = new Map();
 const emptyPrepared: Prepared = {
   sql: '',
@@ -339,26 +394,4 @@ function unexaminable(sql: string, error: unknown): Verdict {
 export function refused(prepared: Prepared, error: GateError): Extract<Verdict, { ok: false }> {
   const decision = { effect: 'deny', rule: error.rule ?? error.code, reason: error.message } as const;
   return { ok: false, prepared, decision, error };
-}
-
-/** The relay would lose track of what names mean. */
-function hiddenNameChange(): GateError {
-  return new GateError('denied', 'EXECUTE of a statement that itself prepares, deallocates or executes is not supported', {
-    rule: 'execute',
-    hint: 'Send that statement itself.',
-  });
-}
-
-function portalByFetch(name: string): GateError {
-  return new GateError('denied', `"${name}" is a portal of the protocol, which FETCH may not read`, {
-    rule: 'portals',
-    hint: 'Read it with Execute messages, or declare a cursor with DECLARE.',
-  });
-}
-
-function pinned(setting: string): GateError {
-  return new GateError('denied', `the setting ${setting} cannot be changed in this session`, {
-    rule: 'pinned-settings',
-    hint: 'It decides how the server reads SQL text, which must be exactly as the relay reads it.',
-  });
 }

@@ -1,11 +1,13 @@
 /** The record of one session as its connections write it: numbers, parameters, and outcomes that must not get lost. */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 import type { Event, Parameter } from '../audit/entry.ts';
 import type { Durability } from '../audit/durability.ts';
 import type { Recorder } from '../audit/recorder.ts';
 import type { BoundValue } from '../pgwire/frontend.ts';
+import { piecesOf } from './fingerprint.ts';
 import type { Run } from './pending.ts';
+import { Turns } from './turns.ts';
 import { UsageCount } from './usage-count.ts';
 
 /** Parameters of one statement that are recorded as they are; those past it by size and hash. */
@@ -161,6 +163,24 @@ export class Journal {
   }
 }
 
+/** Hashes of parameters that are too long to be hashed at once. */
+const hashes = new WeakMap<object, string>();
+const hashedAtOnceMax = 1024 * 1024;
+
+/** Makes ready what `recordedParameters` needs of long values, a part of it in each turn of the event loop. */
+export async function hashLongParameters(values: readonly BoundValue[]): Promise<void> {
+  const turns = new Turns();
+  for (const value of values) {
+    if (value === null || value.bytes.length <= hashedAtOnceMax || hashes.has(value)) continue;
+    const sum = createHash('sha256');
+    for (const piece of piecesOf(value.bytes)) {
+      if (turns.isOver) await turns.next();
+      sum.update(piece);
+    }
+    hashes.set(value, sum.digest('hex'));
+  }
+}
+
 /** Of a statement that may take a secret only the sizes are kept: a hash of a password can be searched for. */
 export function recordedParameters(values: readonly BoundValue[], isSecret: boolean): Parameter[] {
   let room = parameterBytesMax;
@@ -169,7 +189,7 @@ export function recordedParameters(values: readonly BoundValue[], isSecret: bool
     const { bytes, format } = value;
     if (isSecret) return { bytes: bytes.length };
     room -= bytes.length;
-    if (room < 0) return { bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+    if (room < 0) return { bytes: bytes.length, sha256: hashes.get(value) ?? hash('sha256', bytes, 'hex') };
     return format === 'text' && isUtf8(bytes) ? bytes.toString('utf8') : { base64: bytes.toString('base64') };
   });
 }

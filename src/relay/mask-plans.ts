@@ -1,14 +1,14 @@
 /** Plans of masks and the texts rewritten by them, shared by all connections under the same masks over the same catalog. */
-import { setImmediate as turn } from 'node:timers/promises';
-import { buildPlan, storedTexts } from '../mask/closure.ts';
-import { maskInTurns, type Turns } from '../mask/analyse.ts';
+import { buildPlanInTurns, storedTexts } from '../mask/closure.ts';
+import { maskInTurns, refusedAsTooLong, type MaskedText } from '../mask/analyse.ts';
 import type { Masked } from '../mask/masked.ts';
 import { customTexts, cutRules } from '../mask/custom.ts';
 import type { MaskPlan, MaskRules } from '../mask/plan.ts';
 import type { Catalog } from '../sql/catalog.ts';
-import { inlineSqlBytesMax, type Grammar, type Syntax } from '../sql/parser.ts';
+import { type Grammar, type Syntax } from '../sql/parser.ts';
 import type { SessionNames } from '../sql/session-names.ts';
-import type { StatementParser } from './parsing.ts';
+import type { StatementParser, Stopping } from './parsing.ts';
+import { Turns } from './turns.ts';
 import type { RelayLog } from './relay-log.ts';
 
 /** Rewritten texts that one plan keeps, and their characters in all. */
@@ -24,6 +24,8 @@ export type MaskRequest = {
   readonly names: SessionNames;
   /** People have to approve it. */
   readonly isHeld: boolean;
+  /** Where the wait for it can be given up. */
+  readonly stopping?: Stopping | undefined;
 };
 
 /** The plan of one set of rules over one catalog. */
@@ -71,49 +73,49 @@ export class PreparedPlan {
   }
 
   /** A view that only the worker may parse is met in the midst of the analysis: it is parsed there, and all is done again. */
-  async #analyse({ sql, parameterTypes, names, isHeld }: MaskRequest): Promise<Masked> {
+  async #analyse({ sql, parameterTypes, names, isHeld, stopping }: MaskRequest): Promise<Masked> {
+    const tooLong = refusedAsTooLong(sql);
+    if (tooLong !== undefined) return tooLong;
     const views = new Map<string, Syntax | undefined>();
-    const syntax = await this.#parse(sql);
+    const parsed = this.#parser.parseSyntax(sql, this.#grammar, stopping);
+    const syntax = parsed instanceof Promise ? await parsed : parsed;
     if (syntax === undefined) return unreadable;
     for (let pass = 0; pass < passesMax; pass++) {
       let missing: string | undefined;
       const parse = (text: string): Syntax | undefined => {
         if (views.has(text)) return views.get(text);
-        const parsed = this.#parser.parseSyntax(text, this.#grammar);
-        if (!(parsed instanceof Promise)) return parsed;
-        parsed.catch(() => undefined);
+        const parsing = this.#parser.parseSyntax(text, this.#grammar);
+        if (!(parsing instanceof Promise)) return parsing;
+        parsing.catch(() => undefined);
         missing = text;
         throw new NotParsedYet();
       };
       try {
-        return await this.#takeTurns(maskInTurns({ sql, syntax, names, plan: this.plan, parameterTypes, isHeld, parse }), sql.length > inlineSqlBytesMax);
+        return await this.#mask({ sql, syntax, names, plan: this.plan, parameterTypes, isHeld, parse }, stopping);
       } catch (error) {
         if (!(error instanceof NotParsedYet) || missing === undefined) throw error;
-        views.set(missing, await this.#parse(missing));
+        views.set(missing, await this.#parser.parseSyntax(missing, this.#grammar));
       }
     }
     return unreadable;
   }
 
-  async #takeTurns(turns: Turns<Masked>, isLong: boolean): Promise<Masked> {
-    let step = turns.next();
+  async #mask(text: MaskedText, stopping: Stopping | undefined): Promise<Masked> {
+    const { sql, syntax } = text;
+    const work = maskInTurns(text);
+    const turns = new Turns();
+    let step = work.next();
     while (step.done !== true) {
-      if (step.value !== undefined) step = turns.next(await this.#parse(step.value));
-      else {
-        if (isLong) await turn();
-        step = turns.next();
+      if (step.value !== undefined) {
+        const checking = this.#parser.check({ sql, syntax, ...step.value }, this.#grammar, stopping);
+        step = work.next(checking instanceof Promise ? await checking : checking);
+      } else {
+        if (turns.isOver) await turns.next();
+        if (stopping?.().aborted === true) throw stopping().reason;
+        step = work.next();
       }
     }
     return step.value;
-  }
-
-  /** The tree of a long text comes from the worker, and to take it up is a piece of work that ends a turn. */
-  async #parse(sql: string): Promise<Syntax | undefined> {
-    const parsed = this.#parser.parseSyntax(sql, this.#grammar);
-    if (!(parsed instanceof Promise)) return parsed;
-    const syntax = await parsed;
-    await turn();
-    return syntax;
   }
 }
 
@@ -160,11 +162,20 @@ export class MaskPlans {
 
   async #build(catalog: Catalog, grammar: Grammar, rules: MaskRules): Promise<PreparedPlan> {
     const trees = new Map<string, Syntax | undefined>();
-    for (const sql of [...customTexts(rules), ...storedTexts(catalog)]) trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
+    const turns = new Turns();
+    for (const sql of [...customTexts(rules), ...storedTexts(catalog)]) {
+      if (turns.isOver) await turns.next();
+      trees.set(sql, await this.#parser.parseSyntax(sql, grammar));
+    }
     const syntaxOf = (sql: string) => trees.get(sql);
     const cut = cutRules(rules, syntaxOf);
-    const closed = buildPlan({ catalog, rules: cut.rules, syntaxOf });
-    const built = { ...closed, problems: [...cut.problems, ...closed.problems] };
+    const work = buildPlanInTurns({ catalog, rules: cut.rules, syntaxOf });
+    let step = work.next();
+    while (step.done !== true) {
+      if (turns.isOver) await turns.next();
+      step = work.next();
+    }
+    const built = { ...step.value, problems: [...cut.problems, ...step.value.problems] };
     for (const problem of built.problems) this.#log.warn({ masks: problem }, 'a mask needs attention');
     return new PreparedPlan(built, this.#parser, grammar);
   }

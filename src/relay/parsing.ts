@@ -1,31 +1,26 @@
 /** Parses SQL for all sessions, in the grammar of their server: short texts at once, long ones in a worker with a deadline. */
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { GateError } from '../errors/errors.ts';
+import type { Edit } from '../mask/masked.ts';
+import { checkRewritten, type Rewritten } from '../mask/verify.ts';
 import { KnownShapes } from '../sql/known-shapes.ts';
+import { unpackFacts, type PackedFacts } from '../sql/packed-facts.ts';
 import {
   inlineSqlBytesMax,
   loadParser,
   loadSyntaxParser,
   newestGrammar,
-  ParserBroken,
   sqlBytesMax,
   type Grammar,
   type ParsedSql,
   type Syntax,
 } from '../sql/parser.ts';
+import { LongTexts } from './long-texts.ts';
 
-/** A text that takes longer is refused. */
-export const parseDeadlineMs = 10_000;
-/** Texts that may wait for the worker of one grammar. */
-const queueMax = 100;
-const stackSizeMb = 16;
-
-/** What the worker is asked for. */
-export type Order = { readonly sql: string; readonly wants: 'facts' | 'syntax' };
-export type Answer = { readonly facts: ParsedSql } | { readonly syntax: Syntax | undefined } | null;
-
-type Job = { readonly order: Order; readonly resolve: (answer: NonNullable<Answer>) => void; readonly reject: (error: unknown) => void };
+/** A rewritten text, and the one that it was made of. */
+export type ToCheck = { readonly sql: string; readonly syntax: Syntax; readonly rewritten: string; readonly edits: readonly Edit[] };
+/** Gives up the wait for what it is asked for; made only where there is a wait. */
+export type Stopping = () => AbortSignal;
 
 export class StatementParser {
   readonly #workerFile: string | URL;
@@ -52,22 +47,33 @@ export class StatementParser {
     this.#inlineSyntax.set(grammar, parseSyntax);
   }
 
-  /** Fails with GateError for a text that is too long, too complex or too slow to examine. */
-  parse(sql: string, grammar: Grammar = newestGrammar): ParsedSql | Promise<ParsedSql> {
+  /** Fails with GateError for a text that is too long, too complex or too slow to examine, or with the reason of `stopping`. */
+  parse(sql: string, grammar: Grammar = newestGrammar, stopping?: Stopping): ParsedSql | Promise<ParsedSql> {
     if (isShort(sql)) {
       const inline = this.#inline.get(grammar);
       return inline === undefined ? this.loadGrammar(grammar).then(() => this.parse(sql, grammar)) : inline(sql);
     }
-    return this.#longTextsOf(sql, grammar).ask({ sql, wants: 'facts' }).then((answer) => (answer as { facts: ParsedSql }).facts);
+    return this.#longTextsOf(sql, grammar).ask({ sql, wants: 'facts' }, stopping?.()).then(({ facts, problem }) => {
+      if (problem !== undefined) throw new GateError('too-large', problem, { rule: 'parse', hint: 'Send it in parts.' });
+      return unpackFacts(sql, facts as PackedFacts);
+    });
   }
 
   /** The tree of a text, for who follows it node by node; undefined for one that is not SQL. Fails as `parse`. */
-  parseSyntax(sql: string, grammar: Grammar = newestGrammar): Syntax | undefined | Promise<Syntax | undefined> {
+  parseSyntax(sql: string, grammar: Grammar = newestGrammar, stopping?: Stopping): Syntax | undefined | Promise<Syntax | undefined> {
     if (isShort(sql)) {
       const inline = this.#inlineSyntax.get(grammar);
       return inline === undefined ? this.loadGrammar(grammar).then(() => this.parseSyntax(sql, grammar)) : inline(sql);
     }
-    return this.#longTextsOf(sql, grammar).ask({ sql, wants: 'syntax' }).then((answer) => (answer as { syntax: Syntax | undefined }).syntax);
+    return this.#longTextsOf(sql, grammar).ask({ sql, wants: 'syntax' }, stopping?.()).then(({ syntax }) => syntax);
+  }
+
+  /** What a rewritten text is beside the one that it was made of: where either is long, the worker compares them. Fails as `parse`. */
+  check({ sql, syntax, rewritten, edits }: ToCheck, grammar: Grammar, stopping?: Stopping): Rewritten | Promise<Rewritten> {
+    const inline = this.#inlineSyntax.get(grammar);
+    if (inline !== undefined && isShort(sql) && isShort(rewritten)) return checkRewritten(syntax, edits.length === 0 ? syntax : inline(rewritten), edits);
+    const order = { sql, rewritten, edits, wants: 'check' } as const;
+    return this.#longTextsOf(rewritten, grammar).ask(order, stopping?.()).then(({ check }) => check as Rewritten);
   }
 
   #longTextsOf(sql: string, grammar: Grammar): LongTexts {
@@ -91,68 +97,4 @@ function builtWorker(): string | URL {
 
 function isShort(sql: string): boolean {
   return sql.length <= inlineSqlBytesMax && Buffer.byteLength(sql) <= inlineSqlBytesMax;
-}
-
-/** One worker thread, started when it is needed and replaced when a text has broken it, and the texts that wait for it. */
-class LongTexts {
-  readonly #workerFile: string | URL;
-  readonly #grammar: Grammar;
-  readonly #queue: Job[] = [];
-  #worker: Worker | undefined;
-  #isBusy = false;
-
-  constructor(workerFile: string | URL, grammar: Grammar) {
-    this.#workerFile = workerFile;
-    this.#grammar = grammar;
-  }
-
-  ask(order: Order): Promise<NonNullable<Answer>> {
-    if (this.#queue.length >= queueMax) throw new GateError('too-many', 'too many long statements are waiting to be examined');
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ order, resolve, reject });
-      this.#next();
-    });
-  }
-
-  async close(): Promise<void> {
-    await this.#worker?.terminate();
-  }
-
-  #next(): void {
-    if (this.#isBusy) return;
-    const job = this.#queue.shift();
-    if (job === undefined) return;
-    this.#isBusy = true;
-    const worker = (this.#worker ??= this.#start());
-    const finish = (settle: () => void, isWorkerSound: boolean) => {
-      clearTimeout(deadline);
-      worker.off('message', onMessage).off('error', onBroken).off('exit', onBroken);
-      if (isWorkerSound) worker.unref();
-      else {
-        this.#worker = undefined;
-        void worker.terminate();
-      }
-      this.#isBusy = false;
-      settle();
-      this.#next();
-    };
-    const deadline = setTimeout(() => onBroken('the deadline'), parseDeadlineMs);
-    const onMessage = (answer: Answer) => {
-      if (answer === null) onBroken('the parser');
-      else finish(() => job.resolve(answer), true);
-    };
-    const onBroken = (cause: unknown) => finish(() => job.reject(new ParserBroken(cause)), false);
-    worker.ref();
-    worker.on('message', onMessage).on('error', onBroken).on('exit', onBroken);
-    worker.postMessage(job.order);
-  }
-
-  #start(): Worker {
-    // More stack than this overflows WebAssembly's own stack instead, which cannot be recovered from.
-    return new Worker(this.#workerFile, {
-      workerData: { grammar: this.#grammar },
-      resourceLimits: { stackSizeMb },
-      stdin: false,
-    });
-  }
 }

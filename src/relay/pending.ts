@@ -24,6 +24,8 @@ export type Prepared = {
   readonly nameChanges: readonly SqlNameChange[];
   /** Names that the text runs with EXECUTE; what they stand for may have changed by the time it runs. */
   readonly executes: readonly string[];
+  /** Of `sql`, where it was worked out with the facts. */
+  readonly shape?: string;
   /** What masks have made of the text, which is what the server has. */
   readonly sent?: Sent;
 };

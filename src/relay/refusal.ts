@@ -48,3 +48,25 @@ export function staleMasks(): GateError {
     hint: 'Prepare the statement again.',
   });
 }
+
+/** The relay would lose track of what names mean. */
+export function hiddenNameChange(): GateError {
+  return new GateError('denied', 'EXECUTE of a statement that itself prepares, deallocates or executes is not supported', {
+    rule: 'execute',
+    hint: 'Send that statement itself.',
+  });
+}
+
+export function portalByFetch(name: string): GateError {
+  return new GateError('denied', `"${name}" is a portal of the protocol, which FETCH may not read`, {
+    rule: 'portals',
+    hint: 'Read it with Execute messages, or declare a cursor with DECLARE.',
+  });
+}
+
+export function pinned(setting: string): GateError {
+  return new GateError('denied', `the setting ${setting} cannot be changed in this session`, {
+    rule: 'pinned-settings',
+    hint: 'It decides how the server reads SQL text, which must be exactly as the relay reads it.',
+  });
+}

@@ -5,6 +5,7 @@ import { decodeReport } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
 import { encodeQuery, type BoundValue } from '../pgwire/frontend.ts';
 import type { Target } from './config.ts';
+import { Turns } from './turns.ts';
 import { openUpstream, type Upstream } from './upstream.ts';
 
 export type Row = readonly (string | null)[];
@@ -31,12 +32,17 @@ export class SideConnection {
       raw: () => undefined,
       message: (type, bytes) => this.#take(String.fromCharCode(type), bytes),
     });
+    const turns = new Turns();
     upstream.socket.on('data', (chunk: Buffer) => {
       try {
         scanner.push(chunk);
       } catch (error) {
-        this.#break(error);
+        return this.#break(error);
       }
+      // A large answer comes in as many chunks as a turn of the event loop can take.
+      if (!turns.isOver) return;
+      upstream.socket.pause();
+      void turns.next().then(() => upstream.socket.resume());
     });
     upstream.socket.on('close', () => this.#break(new GateError('upstream-unreachable', 'the database closed the connection')));
     upstream.socket.resume();

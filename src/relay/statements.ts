@@ -77,7 +77,9 @@ export class Statements {
   end(): void {
     this.#hasEnded = true;
     this.#inbox.clear();
-    this.#options.holds.giveUp(new GateError('session-ended', 'the connection ended while the statement waited'));
+    const ended = new GateError('session-ended', 'the connection ended while the statement waited');
+    this.#options.holds.giveUp(ended);
+    this.#options.admission.stopExamining(ended);
   }
 
   /** Makes the statement that waits for its decision or its record fail with `cancelled`, if there is one. */

@@ -11,10 +11,11 @@ export const inlineSqlBytesMax = 2048;
 /** Longest text that is parsed at all; as JSON it still fits into one line of the record. */
 export const sqlBytesMax = 4 * 1024 * 1024;
 
+/** `shape`: of `recordedSql`, where that was worked out as well. */
 export type ParsedSql =
-  | { readonly ok: true; readonly statement: Statement; readonly recordedSql: string; readonly isRedacted: boolean }
+  | { readonly ok: true; readonly statement: Statement; readonly recordedSql: string; readonly isRedacted: boolean; readonly shape?: string }
   /** `position`: 1-based, in characters, as in ErrorResponse field P. */
-  | { readonly ok: false; readonly message: string; readonly position?: number; readonly recordedSql: string; readonly isRedacted: boolean };
+  | { readonly ok: false; readonly message: string; readonly position?: number; readonly recordedSql: string; readonly isRedacted: boolean; readonly shape?: string };
 
 /** The grammars that there are, by PostgreSQL's major version. */
 export const grammars = [15, 16, 17, 18] as const;

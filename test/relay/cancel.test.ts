@@ -10,7 +10,7 @@ import { encodeStartup } from '../../src/pgwire/frontend.ts';
 import { ScramClient } from '../../src/pgwire/scram.ts';
 import { CancelKeys } from '../../src/relay/cancel-keys.ts';
 import { Journal } from '../../src/relay/journal.ts';
-import { StatementParser } from '../../src/relay/parsing.ts';
+import { StatementParser, type Stopping } from '../../src/relay/parsing.ts';
 import { eventually, startRelayFixture, type OpenTunnel, type RelayFixture } from './fixture.ts';
 import { RawClient, type Address } from './raw-client.ts';
 
@@ -204,11 +204,12 @@ describe('a statement that was not sent yet', () => {
     const sql = `select 'takes long to examine ${protocol}'`;
     const parse = Object.getOwnPropertyDescriptor(StatementParser.prototype, 'parse')?.value as StatementParser['parse'];
     const waiting = new Promise<void>((resolve) => {
-      vi.spyOn(StatementParser.prototype, 'parse').mockImplementation(function (this: StatementParser, text, grammar) {
-        if (text !== sql) return parse.call(this, text, grammar);
+      vi.spyOn(StatementParser.prototype, 'parse').mockImplementation(function (this: StatementParser, text, grammar, stopping) {
+        if (text !== sql) return parse.call(this, text, grammar, stopping);
         resolve();
+        const signal = (stopping as Stopping)();
         // As when the worker is busy for as long as it may.
-        return new Promise(() => undefined);
+        return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
       });
     });
     client.send(query('begin'), message(sql));

@@ -11,10 +11,16 @@ export type Stall = { readonly processorMs: number; readonly wallMs: number };
 
 /** For `startRelayFixture({ start: child.start })`. */
 export class StallChild {
+  readonly #flags: readonly string[];
   #child: ChildProcess | undefined;
 
+  /** `flags`: of Node, to have a profile of the relay written. */
+  constructor(flags: readonly string[] = []) {
+    this.#flags = flags;
+  }
+
   readonly start = async (configFile: string, port: number): Promise<Relay> => {
-    const child = spawn(process.execPath, ['--import', 'tsx', program, configFile, String(port)], {
+    const child = spawn(process.execPath, [...this.#flags, '--import', 'tsx', program, configFile, String(port)], {
       stdio: ['pipe', 'pipe', 'inherit', 'ipc'],
     });
     this.#child = child;
