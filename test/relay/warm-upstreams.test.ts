@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startPostgres, type Postgres } from '../../src/dev/postgres.ts';
@@ -19,6 +20,9 @@ const engineers = (name: string) => `  ${name}: { roles: { engineer: { groups: [
 const policy = `${fixturePolicy.replace('auditors: [audit]', 'auditors: [audit]\nadministrators: [dba]')}
 ${['warm', 'two', 'full', 'tight'].map(engineers).join('\n')}
 `;
+
+/** Longer than a connection takes to be opened. */
+const settleMs = 300;
 
 let fixture: RelayFixture;
 beforeAll(async () => {
@@ -305,14 +309,20 @@ describe('by themselves', () => {
     const warm = pool(targetOf(2), spareIdleMs, () => right);
     warm.prepare(startup);
     right = undefined;
+    // What was on its way has come by then.
+    await sleep(settleMs);
     await eventually('none is left', async () => (await open()) === 0);
     warm.prepare(startup);
+    await sleep(settleMs);
     expect(await open()).toBe(0);
     right = 'the same';
     warm.prepare(startup);
     warm.close();
+    // What was on its way has come by then.
+    await sleep(settleMs);
     await eventually('none is left', async () => (await open()) === 0);
     warm.prepare(startup);
+    await sleep(settleMs);
     expect(await open()).toBe(0);
   });
 
