@@ -130,7 +130,10 @@ export class Connection implements SessionConnection {
     const settings = clientSettings(parameters);
     const { isReadOnly, statementTimeoutMs } = session.limits;
     const isMasked = session.maskRules().rules.length > 0;
-    if (isMasked) await session.useCatalog();
+    // Looked at while the client proves its password; masks need it before.
+    const catalogUsed = session.useCatalog();
+    catalogUsed.catch(() => undefined);
+    if (isMasked) await catalogUsed;
     const pinnedPath = isMasked ? maskedPath(session, settings) : undefined;
     const startup = upstreamParameters(settings, {
       applicationName: applicationNameOf(session),
@@ -146,7 +149,7 @@ export class Connection implements SessionConnection {
       return;
     }
     this.#upstream = upstream;
-    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.useCatalog()]);
+    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), catalogUsed]);
     this.#number = session.journal.nextConnection();
     // Durable at the latest with its first statement, which waits for that.
     await session.journal.write([

@@ -14,6 +14,8 @@ export const spareRetryMs = 5000;
 export const unprovenMax = 2;
 /** After one who did not prove it, all others of the session wait for their proof for so long. */
 export const unprovenPauseMs = 10_000;
+/** The client that has just logged in has its first statement served before others are opened. */
+const fillDelayMs = 10;
 /** How often spares are looked at, whether they may still be there. */
 const sweepMs = 1000;
 /** A server that does not close its end after Terminate is not waited for longer. */
@@ -47,6 +49,7 @@ export class WarmUpstreams {
   #unprovenFromMs = 0;
   #asked = '';
   #retryAtMs = 0;
+  #filling: NodeJS.Timeout | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -112,12 +115,18 @@ export class WarmUpstreams {
 
   /** After a login with these parameters has succeeded: opens ahead, in the background, what the target is configured to have. */
   prepare(startup: Startup): void {
-    const { target, right: rightNow } = this.#options;
-    const right = rightNow();
-    const { warmUpstreams = 0 } = target;
-    if (warmUpstreams === 0 || this.#isClosed || right === undefined) return;
+    if ((this.#options.target.warmUpstreams ?? 0) === 0) return;
     this.#asked = format(startup);
     this.#look();
+    clearTimeout(this.#filling);
+    this.#filling = setTimeout(() => this.#fill(startup), fillDelayMs).unref();
+  }
+
+  #fill(startup: Startup): void {
+    const { target, right: rightNow } = this.#options;
+    const { warmUpstreams = 0 } = target;
+    const right = rightNow();
+    if (this.#isClosed || right === undefined) return;
     if (performance.now() < this.#retryAtMs) return;
     while (this.#spares.size + this.#opening < warmUpstreams && this.#shared.count < sparesPerTargetMax) {
       void this.#openAhead(startup, this.#asked, right);
@@ -126,6 +135,7 @@ export class WarmUpstreams {
 
   /** For good: what is on its way is closed when it comes. */
   close(): void {
+    clearTimeout(this.#filling);
     this.#isClosed = true;
     void Promise.all(this.#dropAll());
   }
