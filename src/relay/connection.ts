@@ -130,7 +130,10 @@ export class Connection implements SessionConnection {
     const settings = clientSettings(parameters);
     const { isReadOnly, statementTimeoutMs } = session.limits;
     const isMasked = session.maskRules().rules.length > 0;
-    if (isMasked) await session.useCatalog();
+    // Looked at while the client proves its password; masks need it before.
+    const catalogUsed = Promise.resolve(session.useCatalog());
+    catalogUsed.catch(() => undefined);
+    if (isMasked) await catalogUsed;
     const pinnedPath = isMasked ? maskedPath(session, settings) : undefined;
     const startup = upstreamParameters(settings, {
       applicationName: applicationNameOf(session),
@@ -139,14 +142,15 @@ export class Connection implements SessionConnection {
       ...(pinnedPath && { masked: { path: pinnedPath, key: maskKeyParameters(session.maskKey) } }),
     });
     const nonce = randomBytes(18).toString('base64');
-    const proof = authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
-    const { proven: lastMessage, upstream } = await session.upstreams.openBeside(startup, proof.then((last) => (session.checkOpen(), last)));
+    const lastMessage = await authenticate(this.#queue, (bytes) => this.#write(bytes), session.verifier, nonce);
+    session.checkOpen();
+    const upstream = await session.upstreams.open(startup);
     if (this.#ending !== undefined || this.#isTunnelClosed) {
       upstream.socket.destroy();
       return;
     }
     this.#upstream = upstream;
-    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), session.useCatalog()]);
+    await Promise.all([session.parser.loadGrammar(grammarOf(upstream)), catalogUsed]);
     this.#number = session.journal.nextConnection();
     // Durable at the latest with its first statement, which waits for that.
     await session.journal.write([

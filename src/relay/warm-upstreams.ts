@@ -10,10 +10,8 @@ export const spareIdleMs = 30_000;
 export const sparesPerTargetMax = 32;
 /** After one that could not be opened no other is tried for so long. */
 export const spareRetryMs = 5000;
-/** Connections that are opened at a time for clients of one session that have not proven their password yet. */
-export const unprovenMax = 2;
-/** After one who did not prove it, all others of the session wait for their proof for so long. */
-export const unprovenPauseMs = 10_000;
+/** The client that has just logged in has its first statement served before others are opened. */
+const fillDelayMs = 10;
 /** How often spares are looked at, whether they may still be there. */
 const sweepMs = 1000;
 /** A server that does not close its end after Terminate is not waited for longer. */
@@ -43,10 +41,9 @@ export class WarmUpstreams {
   readonly #shared: Shared;
   readonly #spares = new Set<Spare>();
   #opening = 0;
-  #unproven = 0;
-  #unprovenFromMs = 0;
   #asked = '';
   #retryAtMs = 0;
+  #filling: NodeJS.Timeout | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -74,50 +71,20 @@ export class WarmUpstreams {
     }
   }
 
-  /**
-   * For a client that is about to prove its password: what the proof gives, and the connection, which is opened meanwhile
-   * where none waits. Without the proof it is closed.
-   */
-  async openBeside<T>(startup: Startup, proof: Promise<T>): Promise<{ readonly proven: T; readonly upstream: Upstream }> {
-    const early = this.#openUnproven(startup);
-    let proven: T;
-    try {
-      proven = await proof;
-    } catch (error) {
-      this.#unprovenFromMs = performance.now() + unprovenPauseMs;
-      early?.then(({ socket }) => socket.end(terminate).destroySoon(), () => undefined);
-      throw error;
-    } finally {
-      if (early !== undefined) this.#unproven--;
-    }
-    if (early === undefined) return { proven, upstream: await this.open(startup) };
-    try {
-      return { proven, upstream: await early };
-    } catch (error) {
-      if (!(error instanceof ServerFull)) throw error;
-      return { proven, upstream: await this.open(startup) };
-    }
-  }
-
-  #openUnproven(startup: Startup): Promise<Upstream> | undefined {
-    const { target, right } = this.#options;
-    if (this.#spares.size > 0 || this.#unproven >= unprovenMax || performance.now() < this.#unprovenFromMs) return undefined;
-    if (this.#isClosed || right() === undefined) return undefined;
-    this.#unproven++;
-    const early = openUpstream(target, startup);
-    // Whoever waits for the proof hears of it afterwards.
-    early.catch(() => undefined);
-    return early;
-  }
-
   /** After a login with these parameters has succeeded: opens ahead, in the background, what the target is configured to have. */
   prepare(startup: Startup): void {
-    const { target, right: rightNow } = this.#options;
-    const right = rightNow();
-    const { warmUpstreams = 0 } = target;
-    if (warmUpstreams === 0 || this.#isClosed || right === undefined) return;
+    if ((this.#options.target.warmUpstreams ?? 0) === 0) return;
     this.#asked = format(startup);
     this.#look();
+    clearTimeout(this.#filling);
+    this.#filling = setTimeout(() => this.#fill(startup), fillDelayMs).unref();
+  }
+
+  #fill(startup: Startup): void {
+    const { target, right: rightNow } = this.#options;
+    const { warmUpstreams = 0 } = target;
+    const right = rightNow();
+    if (this.#isClosed || right === undefined) return;
     if (performance.now() < this.#retryAtMs) return;
     while (this.#spares.size + this.#opening < warmUpstreams && this.#shared.count < sparesPerTargetMax) {
       void this.#openAhead(startup, this.#asked, right);
@@ -126,6 +93,7 @@ export class WarmUpstreams {
 
   /** For good: what is on its way is closed when it comes. */
   close(): void {
+    clearTimeout(this.#filling);
     this.#isClosed = true;
     void Promise.all(this.#dropAll());
   }
