@@ -91,17 +91,22 @@ async function workers(): Promise<number[]> {
   return children.trim().split(' ').filter((pid) => pid !== '').map(Number);
 }
 
-/** The worker that has the socket to the database: proc_net(5), proc_pid_fd(5). */
+/** The worker that has the socket to the database: proc_net(5), proc_pid_fd(5). The list of sockets is not read in one piece, and may lack some. */
 async function workerOf({ session }: OpenTunnel): Promise<number> {
   const { rows } = await fixture.admin.query('select client_port from pg_stat_activity where application_name like $1 order by backend_start desc limit 1', [`gate/${session.id}%`]);
   const port = Number(rows[0]?.client_port).toString(16).toUpperCase().padStart(4, '0');
-  const inode = new RegExp(`^ *\\d+: [0-9A-F]{8}:${port} (?:\\S+ +){7}(\\d+)`, 'm').exec(await readFile('/proc/net/tcp', 'utf8'))?.[1];
-  for (const pid of await workers()) {
-    const files = await readdir(`/proc/${pid}/fd`);
-    const links = await Promise.all(files.map((file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => '')));
-    if (links.includes(`socket:[${inode}]`)) return pid;
-  }
-  throw new Error(`no worker serves ${session.id}`);
+  const ofPort = new RegExp(`^ *\\d+: [0-9A-F]{8}:${port} (?:\\S+ +){7}(\\d+)`, 'gm');
+  let found: number | undefined;
+  await eventually(`a worker serves ${session.id}`, async () => {
+    const sockets = [...(await readFile('/proc/net/tcp', 'utf8')).matchAll(ofPort)].map(([, inode]) => `socket:[${inode}]`);
+    for (const pid of await workers()) {
+      const files = await readdir(`/proc/${pid}/fd`);
+      const links = await Promise.all(files.map((file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => '')));
+      if (links.some((link) => sockets.includes(link))) found = pid;
+    }
+    return found !== undefined;
+  });
+  return found as number;
 }
 
 async function openOnBoth(): Promise<[OpenTunnel, OpenTunnel]> {
