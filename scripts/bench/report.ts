@@ -25,7 +25,7 @@ export function machineText(machine: Machine): string {
   ].join('\n');
 }
 
-const others = ['direct', 'floor', 'PgBouncer'] as const;
+const others = ['direct', 'direct, same mask', 'floor', 'PgBouncer'] as const;
 
 /** One row for each case and figure. Ratios are of medians: more than 1 means that gate has more of it. */
 export function caseTable(results: readonly CaseResult[]): string {

@@ -1,5 +1,5 @@
 /** The few file operations that the log's promise rests on, as an interface, so that a test can make each one fail. */
-import { closeSync, fdatasync, mkdirSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, mkdirSync, open as openLater, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -7,6 +7,8 @@ import { promisify } from 'node:util';
 export interface LogFiles {
   /** Makes a new file (0600) for appending; fails when it exists. */
   create(path: string): number;
+  /** The same without holding up the event loop. */
+  createLater(path: string): Promise<number>;
   /** Appends from `offset` on and returns how many bytes the system took, which may be fewer than there are. */
   write(descriptor: number, bytes: Buffer, offset: number): number;
   fdatasync(descriptor: number): Promise<void>;
@@ -22,6 +24,7 @@ export interface LogFiles {
 
 export const realLogFiles: LogFiles = {
   create: (path) => openSync(path, 'ax', 0o600),
+  createLater: async (path) => promisify(openLater)(path, 'ax', 0o600),
   write: (descriptor, bytes, offset) => writeSync(descriptor, bytes, offset),
   fdatasync: promisify(fdatasync),
   fsyncDirectory,
@@ -80,7 +83,7 @@ export async function replaceFiles(files: LogFiles, all: readonly { readonly pat
 
 async function replaceContent(files: LogFiles, path: string, bytes: Buffer): Promise<void> {
   const draft = `${path}.new`;
-  const descriptor = createDraft(files, draft);
+  const descriptor = await createDraft(files, draft);
   try {
     writeWhole(files, descriptor, bytes);
     await files.fdatasync(descriptor);
@@ -91,12 +94,12 @@ async function replaceContent(files: LogFiles, path: string, bytes: Buffer): Pro
 }
 
 /** A draft is left over where a process died, or a write failed. */
-function createDraft(files: LogFiles, draft: string): number {
+async function createDraft(files: LogFiles, draft: string): Promise<number> {
   try {
-    return files.create(draft);
+    return await files.createLater(draft);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     files.remove(draft);
-    return files.create(draft);
+    return files.createLater(draft);
   }
 }

@@ -25,6 +25,10 @@ export class FaultyFiles implements LogFiles {
     return this.#run('create', () => realLogFiles.create(path));
   }
 
+  async createLater(path: string): Promise<number> {
+    return this.#run('create', () => realLogFiles.createLater(path));
+  }
+
   write(descriptor: number, bytes: Buffer, offset: number): number {
     return this.#run('write', (part) => {
       const size = Math.ceil((bytes.length - offset) * part);
