@@ -26,7 +26,7 @@ export async function describeMachine(stage: Stage, load: readonly number[]): Pr
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
     memoryGigabytes: Math.round(totalmem() / 2 ** 30),
-    kernel: release(),
+    kernel: release().split('.', 2).join('.'),
     fileSystem: said('stat', ['-f', '-c', '%T', stage.relay.directory]),
     loadAtStart: load.map((one) => Math.round(one * 100) / 100),
     versions: {
