@@ -11,6 +11,7 @@ import type { TokenClaims } from './ci-tokens.ts';
 import { actEvidence } from './demo-evidence.ts';
 import { actLeaving, actMachines, machinesOfDemo, type Pipeline } from './demo-machines.ts';
 import { actMasks } from './demo-masks.ts';
+import { actSpeed } from './demo-speed.ts';
 import { accountIdOf } from './provider.ts';
 import { loadPeer } from './peers.ts';
 import type { Play, Tunnel } from './play.ts';
@@ -77,6 +78,7 @@ async function play(stage: Stage, { stack, pipeline }: { stack: Stack; pipeline:
   await actMasks(whole, tunnel);
   await actAnyClient(whole);
   await actMachines(whole, pipeline);
+  await actSpeed(whole);
   await tunnel.client.end();
   await stage.say('Erin is done. Ctrl-C in her terminal closes the port and ends the session.');
   const { exitCode } = await tunnel.connect.interrupt();

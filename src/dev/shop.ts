@@ -11,7 +11,7 @@ export type Shop = {
   readonly password: string;
 };
 
-const DATABASE = 'shop';
+export const shopDatabase = 'shop';
 const OWNER = 'shop_owner';
 const RELAY_USER = 'gate_relay';
 const CUSTOMERS = 50;
@@ -81,17 +81,17 @@ export async function createShop(postgres: Postgres): Promise<Shop> {
     await client.query(`grant ${OWNER} to ${RELAY_USER}`);
     // The password consists of letters, digits, - and _ only; ALTER ROLE takes no parameters.
     await client.query(`alter role ${RELAY_USER} password '${password}'`);
-    const { rowCount } = await client.query('select from pg_database where datname = $1', [DATABASE]);
-    if (rowCount === 0) await client.query(`create database ${DATABASE} owner ${OWNER}`);
+    const { rowCount } = await client.query('select from pg_database where datname = $1', [shopDatabase]);
+    if (rowCount === 0) await client.query(`create database ${shopDatabase} owner ${OWNER}`);
   });
-  await withClient(postgres.url(DATABASE), async (client) => {
+  await withClient(postgres.url(shopDatabase), async (client) => {
     await client.query('begin');
     await client.query(`set local role ${OWNER}`);
     const { rowCount } = await client.query("select from pg_class where oid = to_regclass('public.payments')");
     if (rowCount === 0) await fill(client);
     await client.query('commit');
   });
-  return { database: DATABASE, user: RELAY_USER, password };
+  return { database: shopDatabase, user: RELAY_USER, password };
 }
 
 async function withClient(url: string, work: (client: Client) => Promise<void>): Promise<void> {

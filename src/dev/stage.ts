@@ -50,11 +50,11 @@ export class Stage {
     if (!this.#io.json) await this.#io.write(`\n${wrap(text)}\n`);
   }
 
-  /** Runs a command to its end and shows it. Fails unless it ends with `expectedExit`. */
-  async run(run: Run, expectedExit = 0): Promise<Finished> {
+  /** Runs a command to its end and shows it, and of what it prints what `shows` makes of it. Fails unless it ends with `expectedExit`. */
+  async run(run: Run, expectedExit = 0, shows = ({ stdout, stderr }: Finished) => `${stdout}${stderr}`): Promise<Finished> {
     await this.#showCommand(run.shown);
     const finished = await this.#start(run).finished;
-    await this.#showOutput(`${finished.stdout}${finished.stderr}`);
+    await this.#showOutput(shows(finished));
     if (finished.exitCode !== expectedExit) {
       throw surprise(`"${run.shown}" ended with exit code ${finished.exitCode} in place of ${expectedExit}`);
     }
