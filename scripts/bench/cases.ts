@@ -35,7 +35,7 @@ export async function warmUp({ pgbench, ways, levels, masked: maskedWay, detecte
   }
 }
 
-function smallQueries({ pgbench, levels, options, database }: Stage): Case[] {
+function smallQueries({ pgbench, levels, ways, masked: maskedWay, options, database }: Stage): Case[] {
   const loadCase = (name: string, title: string, load: Omit<Load, 'seconds'>): Case => ({
     name,
     title,
@@ -46,11 +46,15 @@ function smallQueries({ pgbench, levels, options, database }: Stage): Case[] {
   const selects = (['simple', 'extended', 'prepared'] as const).flatMap((mode) =>
     [1, 8, 32].map((clients) => loadCase(`select-${mode}-${clients}`, `select by key, ${mode}, ${clients} ${clients === 1 ? 'client' : 'clients'}`, { script: 'select', mode, clients })),
   );
+  const masked: Case = {
+    ...loadCase('select-masked-8', 'select by key, prepared, 8 clients, of somebody with masks', { script: 'select', mode: 'prepared', clients: 8 }),
+    ways: [...ways, { ...maskedWay, name: 'gate, masks' }],
+  };
   const tpcb: Case = {
     ...loadCase('tpcb-8', 'TPC-B, prepared, 8 clients', { script: 'tpcb', mode: 'prepared', clients: 8 }),
     prepare: async () => emptyHistory(database),
   };
-  return [...selects, tpcb];
+  return [...selects, masked, tpcb];
 }
 
 /** How often a connection can be made for one statement, and how long a client that makes one waits for its first row. */
