@@ -46,7 +46,7 @@ function smallQueries({ pgbench, levels, ways, masked: maskedWay, options, datab
   const selects = (['simple', 'extended', 'prepared'] as const).flatMap((mode) =>
     [1, 8, 32].map((clients) => loadCase(`select-${mode}-${clients}`, `select by key, ${mode}, ${clients} ${clients === 1 ? 'client' : 'clients'}`, { script: 'select', mode, clients })),
   );
-  const masked: Case = {
+  const withMasks: Case = {
     ...loadCase('select-masked-8', 'select by key, prepared, 8 clients, of somebody with masks', { script: 'select', mode: 'prepared', clients: 8 }),
     ways: [...ways, { ...maskedWay, name: 'gate, masks' }],
   };
@@ -54,7 +54,7 @@ function smallQueries({ pgbench, levels, ways, masked: maskedWay, options, datab
     ...loadCase('tpcb-8', 'TPC-B, prepared, 8 clients', { script: 'tpcb', mode: 'prepared', clients: 8 }),
     prepare: async () => emptyHistory(database),
   };
-  return [...selects, masked, tpcb];
+  return [...selects, withMasks, tpcb];
 }
 
 /** How often a connection can be made for one statement, and how long a client that makes one waits for its first row. */
