@@ -17,7 +17,7 @@ export type Upgraded = {
 /** No extensions: compression would cost memory and CPU, and leak lengths of secrets. */
 const handshakeOptions = { perMessageDeflate: false } as const;
 
-/** Ends where the library would begin to read and write frames: there it calls `setSocket`, on either side. */
+/** Ends where the library would begin to read and write frames: there it calls `setSocket`, on either side. Its version is pinned for that. */
 class Handshake extends WebSocket {
   upgraded: Omit<Upgraded, 'isClient'> | undefined;
 
