@@ -29,6 +29,7 @@ export async function main(options: MainOptions): Promise<number> {
       writeOut: (text) => void options.streams.stdout.write(text),
       writeErr: (text) => void (io.json || io.writeError(text)),
     });
+    for (const command of program.commands) inherit(command, program);
     await program.parseAsync(options.argv, { from: 'user' });
     return 0;
   } catch (error) {

@@ -47,6 +47,19 @@ test('names in a refusal do not reach the terminal as commands', async () => {
   expect(words).toBe('gate: request r_1 of \\x1b]0;x\\x07 \\u{202e}ann\nnext\n  ask \\x9b2J\n');
 });
 
+test.each([['sessions', 'show'], ['targets', '--bogus'], ['sessions', 'bogus'], ['bogus'], ['completion', 'nosuch']])(
+  'under --json a usage error of %s %s is one object, and nothing else is said',
+  async (...words) => {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const streams: unknown = { stdin: new PassThrough(), stdout, stderr };
+    if (!areStreams(streams)) throw new Error('no streams');
+    const exitCode = await main({ argv: [...words, '--json'], streams, extraCommands: [], stopSignal: () => new AbortController().signal });
+    expect(exitCode).toBe(2);
+    expect(JSON.parse(String(stderr.read()))).toMatchObject({ error: { code: 'usage' } });
+    expect(stdout.read()).toBeNull();
+  },
+);
+
 test('a bug is one also after Ctrl-C', async () => {
   expect(await endOf(new Error('a bug'), 'SIGINT')).toMatchObject({ exitCode: 1, words: expect.stringContaining('report it') });
 });
