@@ -1,5 +1,6 @@
 /** The Merkle tree over all entries of a relay: hashes, roots and proofs of RFC 6962 section 2.1 (RFC 9162 section 2.1). Pure. */
 import { createHash, hash as hashAtOnce } from 'node:crypto';
+import { hashBytes } from './tiles.ts';
 
 /** SHA-256, 32 bytes. */
 export type Hash = Buffer;
@@ -17,7 +18,6 @@ export function nodeHash(left: Hash, right: Hash): Hash {
   return hashAtOnce('sha256', nodeInput, 'buffer');
 }
 
-const hashBytes = 32;
 const leafPrefix = Buffer.from([0]);
 /** What is hashed, behind its prefix. Used again for each: hashes are made for every entry, and keep nothing of it. */
 const leafInput = Buffer.alloc(4096, leafPrefix);

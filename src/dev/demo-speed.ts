@@ -2,6 +2,7 @@
 import { loadPeer } from './peers.ts';
 import type { Play } from './play.ts';
 import { shopDatabase } from './shop.ts';
+import type { Finished } from './stage.ts';
 
 const times = 400;
 const sql = 'select status, customer_id from orders where id = $1';
@@ -19,11 +20,6 @@ export async function actSpeed({ stage, stack, gate }: Play): Promise<void> {
   const pg = await loadPeer('pg', () => import('pg'));
   const client = new pg.Client({ connectionString: url });
   const direct = new pg.Client({ connectionString: stack.postgres.url(shopDatabase) });
-  const statementsOf = async () => {
-    const countOf = (stdout: string) => (JSON.parse(stdout) as { readonly statements: number }).statements;
-    const { stdout } = await stage.run(gate('operator', 'sessions', 'show', session, '--json'), 0, (finished) => `{ … "statements": ${countOf(finished.stdout)} … }`);
-    return countOf(stdout);
-  };
   client.on('error', () => undefined);
   await Promise.all([client.connect(), direct.connect()]);
   const microseconds: { direct: number[]; gate: number[] } = { direct: [], gate: [] };
@@ -40,7 +36,9 @@ export async function actSpeed({ stage, stack, gate }: Play): Promise<void> {
   }
   const [straight, through] = [medianOf(microseconds.direct), medianOf(microseconds.gate)];
   await stage.show(`straight to the server  ${straight.toFixed(0)} µs\nthrough gate            ${through.toFixed(0)} µs, ${(through - straight).toFixed(0)} µs more\n(medians of ${times})`);
-  await stage.check(`each of the ${times} is on record`, (await statementsOf()) === times);
+  const countIn = ({ stdout }: Finished) => (JSON.parse(stdout) as { readonly statements: number }).statements;
+  const shown = await stage.run(gate('operator', 'sessions', 'show', session, '--json'), 0, (finished) => `{ … "statements": ${countIn(finished)} … }`);
+  await stage.check(`each of the ${times} is on record`, countIn(shown) === times);
   await connect.interrupt();
 }
 

@@ -142,6 +142,8 @@ function decodeReference(reader: ByteReader): { of: 'statement' | 'portal'; name
 }
 
 /** A simple Query, as the relay itself sends one. */
+export const terminateMessage = Buffer.from([0x58, 0, 0, 0, 4]);
+
 export function encodeQuery(sql: string): Buffer {
   return encodeMessage('Q', cstring(sql));
 }

@@ -1,4 +1,5 @@
 /** Who calls: the token of a request checked, what it says of the person kept, and its age where groups must be current. */
+import { decodeJwt } from 'jose';
 import { GateError } from '../errors/errors.ts';
 import { decisionsChain } from '../audit/entry.ts';
 import type { Recorder } from '../audit/recorder.ts';
@@ -115,8 +116,7 @@ export class Callers {
 
 function unverifiedIssuer(token: string): string | undefined {
   try {
-    const { iss } = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as { readonly iss?: unknown };
-    return typeof iss === 'string' ? iss : undefined;
+    return decodeJwt(token).iss;
   } catch {
     return undefined;
   }

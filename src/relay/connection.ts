@@ -8,6 +8,7 @@ import {
   encodeParameterStatus,
   encodeReadyForQuery,
 } from '../pgwire/backend.ts';
+import { terminateMessage } from '../pgwire/frontend.ts';
 import { describeApprovers } from '../policy/vote.ts';
 import type { Tunnel } from '../tunnel/tunnel.ts';
 import { Admission } from './admission.ts';
@@ -34,8 +35,6 @@ export const handshakeTimeoutMs = 30_000;
 const drainTimeoutMs = 2000;
 /** How long an end by the relay waits for the message in transit to finish before it cuts. */
 const boundaryTimeoutMs = 500;
-
-const terminate = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export class Connection implements SessionConnection {
   readonly #session: LiveSession;
@@ -276,7 +275,7 @@ export class Connection implements SessionConnection {
   #onClientEnd(error?: GateError): void {
     if (error !== undefined) return void this.end(error, error.message);
     this.#isTerminating = true;
-    this.#upstream?.socket.end(terminate);
+    this.#upstream?.socket.end(terminateMessage);
   }
 
   /** Reaches only what runs now, or else what is about to; what comes later is held back until the server has taken it. */
@@ -360,7 +359,7 @@ export class Connection implements SessionConnection {
       if (this.#pending.copyIn?.phase === 'open') socket.end();
       await drained;
     }
-    if (!socket.writableEnded) socket.end(terminate);
+    if (!socket.writableEnded) socket.end(terminateMessage);
     setTimeout(() => socket.destroy(), drainTimeoutMs).unref();
   }
 

@@ -199,20 +199,25 @@ export class Gatekeeper {
 
   /** Decides on a statement that is about to run: what its EXECUTE stands for may be another than when it came. */
   decideToRun(prepared: Prepared, segment: number, stopping?: Stopping): Verdict | Promise<Verdict> {
-    const { masking } = this.#options;
-    masking.checkUnchanged();
+    this.#options.masking.checkUnchanged();
     if (prepared.executes.length > 0) return this.#decideToExecute(prepared, segment, stopping);
-    const isLong = isMany(prepared) || prepared.outlines.some((outline) => outline.fetches.length > 0);
-    if (isLong) return this.#decideLater(prepared, segment, stopping);
-    const verdict = this.#decide(prepared, noneExecuted);
-    return verdict.ok && masking.isOn ? this.#mask(verdict, { executed: noneExecuted, before: [], stopping }) : verdict;
+    const toMask = { executed: noneExecuted, before: [], stopping };
+    if (isMany(prepared) || prepared.outlines.some(({ fetches }) => fetches.length > 0)) {
+      return this.#decideLater(prepared, prepared.outlines, segment, toMask);
+    }
+    return this.#masked(this.#decide(prepared, noneExecuted), toMask);
   }
 
-  /** On many statements, or on what looks into portals. */
-  async #decideLater(prepared: Prepared, segment: number, stopping: Stopping | undefined): Promise<Verdict> {
-    const refusal = await this.#refuseFetch(prepared, prepared.outlines, segment);
-    const verdict = refusal ?? (isMany(prepared) ? await this.#decideInTurns(prepared, noneExecuted, stopping) : this.#decide(prepared, noneExecuted));
-    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, { executed: noneExecuted, before: [], stopping }) : verdict;
+  /** On many statements, or on what may look into portals. `outlines`: of all that runs. */
+  async #decideLater(prepared: Prepared, outlines: readonly StatementOutline[], segment: number, toMask: ToMask): Promise<Verdict> {
+    const { executed, stopping } = toMask;
+    const refusal = await this.#refuseFetch(prepared, outlines, segment);
+    const verdict = refusal ?? (isMany(prepared) ? await this.#decideInTurns(prepared, executed, stopping) : this.#decide(prepared, executed));
+    return this.#masked(verdict, toMask);
+  }
+
+  #masked(verdict: Verdict, toMask: ToMask): Verdict | Promise<Verdict> {
+    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, toMask) : verdict;
   }
 
   async #decideToExecute(prepared: Prepared, segment: number, stopping: Stopping | undefined): Promise<Verdict> {
@@ -222,9 +227,7 @@ export class Gatekeeper {
     const [own] = prepared.text.split('\0', 1);
     const now = { ...prepared, kinds, text: [own, ...executed.texts].join('\0') };
     if (executed.changesNames) return refused(now, hiddenNameChange());
-    const refusal = await this.#refuseFetch(now, [...executed.outlines.values()].flat(), segment);
-    const verdict = refusal ?? (isMany(now) ? await this.#decideInTurns(now, executed.outlines, stopping) : this.#decide(now, executed.outlines));
-    return verdict.ok && this.#options.masking.isOn ? this.#mask(verdict, { executed: executed.outlines, before: executed.before, stopping }) : verdict;
+    return this.#decideLater(now, [...executed.outlines.values()].flat(), segment, { executed: executed.outlines, before: executed.before, stopping });
   }
 
   /**

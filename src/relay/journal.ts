@@ -51,15 +51,8 @@ export class Journal {
   }
 
   /** Resolves when the events are durable; rejects with `record-unavailable` when they do not count. */
-  async record(events: readonly Event[]): Promise<void> {
-    const all = this.#withBacklog(events);
-    try {
-      await this.#recorder.record(this.session, all);
-    } catch (error) {
-      this.#putBack(all, events);
-      throw error;
-    }
-    this.usage.add(all);
+  record(events: readonly Event[]): Promise<void> {
+    return this.#recorded(events, (all) => this.#recorder.record(this.session, all));
   }
 
   /**
@@ -118,10 +111,14 @@ export class Journal {
   }
 
   /** Resolves when the operating system has the events, which are durable before whatever is recorded after them is; rejects as `record` does. */
-  async write(events: readonly Event[]): Promise<void> {
+  write(events: readonly Event[]): Promise<void> {
+    return this.#recorded(events, (all) => this.#recorder.write(this.session, all, 'system').written);
+  }
+
+  async #recorded(events: readonly Event[], record: (all: readonly Event[]) => Promise<void> | undefined): Promise<void> {
     const all = this.#withBacklog(events);
     try {
-      await this.#recorder.write(this.session, all, 'system').written;
+      await record(all);
     } catch (error) {
       this.#putBack(all, events);
       throw error;

@@ -3,7 +3,7 @@ import { serialize } from 'pg-protocol';
 import { GateError } from '../errors/errors.ts';
 import { decodeReport } from '../pgwire/backend.ts';
 import { describeType, FrameScanner } from '../pgwire/frame.ts';
-import { encodeQuery, type BoundValue } from '../pgwire/frontend.ts';
+import { encodeQuery, terminateMessage, type BoundValue } from '../pgwire/frontend.ts';
 import type { Target } from './config.ts';
 import { Turns } from './turns.ts';
 import { openUpstream, type Upstream } from './upstream.ts';
@@ -15,8 +15,6 @@ const queryTimeoutMs = 60_000;
 /** No row is longer; a hostile server gets no more memory than this for one, and than the next for all. */
 const rowBytesMax = 16 * 1024 * 1024;
 const answerBytesMax = 512 * 1024 * 1024;
-
-const terminate = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export class SideConnection {
   readonly #upstream: Upstream;
@@ -83,7 +81,7 @@ export class SideConnection {
 
   close(): void {
     this.isBroken = true;
-    this.#upstream.socket.end(terminate);
+    this.#upstream.socket.end(terminateMessage);
     this.#upstream.socket.destroySoon();
   }
 

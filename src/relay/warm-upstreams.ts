@@ -1,5 +1,6 @@
 /** Connections of a session to its database: opened for a client, or ahead of the next one with what the last login asked for. */
 import { messageOf } from '../errors/errors.ts';
+import { terminateMessage } from '../pgwire/frontend.ts';
 import type { Target } from './config.ts';
 import type { RelayLog } from './relay-log.ts';
 import { openUpstream, ServerFull, type Upstream } from './upstream.ts';
@@ -16,8 +17,6 @@ const fillDelayMs = 10;
 const sweepMs = 1000;
 /** A server that does not close its end after Terminate is not waited for longer. */
 const closeTimeoutMs = 2000;
-
-const terminate = Buffer.from([0x58, 0, 0, 0, 4]);
 
 type Startup = Readonly<Record<string, string>>;
 
@@ -154,7 +153,7 @@ export class WarmUpstreams {
     if (socket.destroyed) return;
     const timer = setTimeout(() => socket.destroy(), closeTimeoutMs).unref();
     const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
-    socket.resume().end(terminate);
+    socket.resume().end(terminateMessage);
     await closed;
     clearTimeout(timer);
   }

@@ -1,5 +1,5 @@
 /** The few file operations that the log's promise rests on, as an interface, so that a test can make each one fail. */
-import { closeSync, fdatasync, mkdirSync, open as openLater, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, mkdirSync, open as openCallback, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -22,9 +22,11 @@ export interface LogFiles {
   makeDirectory(path: string): string | undefined;
 }
 
+const openLater = promisify(openCallback);
+
 export const realLogFiles: LogFiles = {
   create: (path) => openSync(path, 'ax', 0o600),
-  createLater: async (path) => promisify(openLater)(path, 'ax', 0o600),
+  createLater: (path) => openLater(path, 'ax', 0o600),
   write: (descriptor, bytes, offset) => writeSync(descriptor, bytes, offset),
   fdatasync: promisify(fdatasync),
   fsyncDirectory,

@@ -94,35 +94,30 @@ export class SegmentWriter {
   writeNow(chunks: readonly Buffer[]): Place {
     const segment = this.#current;
     if (segment === undefined) throw new Error('no segment is open');
-    const bytes = Buffer.concat(chunks);
-    try {
-      writeWhole(this.#options.files, segment.descriptor, bytes);
-    } catch (error) {
-      this.end('failed');
-      throw error;
-    }
     const from = segment.writtenBytes;
-    segment.writtenBytes += bytes.length;
+    this.#append(segment, Buffer.concat(chunks));
     return { segment: segment.number, from };
   }
 
   /** Answers where the bytes lie. When this rejects, nothing that is not synced counts, and the segment has ended. */
   async write(chunks: readonly Buffer[]): Promise<Place> {
     const segment = (this.#current ??= await this.#open());
-    let written = 0;
+    const from = segment.writtenBytes;
+    for (const slice of slicesOf(chunks)) {
+      if (segment.writtenBytes > from) await new Promise(setImmediate);
+      this.#append(segment, slice);
+    }
+    return { segment: segment.number, from };
+  }
+
+  #append(segment: OpenSegment, bytes: Buffer): void {
     try {
-      for (const slice of slicesOf(chunks)) {
-        if (written > 0) await new Promise(setImmediate);
-        writeWhole(this.#options.files, segment.descriptor, slice);
-        written += slice.length;
-      }
+      writeWhole(this.#options.files, segment.descriptor, bytes);
     } catch (error) {
       this.end('failed');
       throw error;
     }
-    const from = segment.writtenBytes;
-    segment.writtenBytes += written;
-    return { segment: segment.number, from };
+    segment.writtenBytes += bytes.length;
   }
 
   /** Makes all that was written durable, which is what `synced` says. When this rejects, it does not count, and the segment has ended. */

@@ -10,7 +10,7 @@ export const textBytesMax = 64 * 1024;
 /** The longest header: two bytes, the length in eight, the masking key. */
 const headerBytesMax = 14;
 /** What a close frame without a code stands for (7.1.5). */
-const noStatus = 1005;
+export const noStatus = 1005;
 const nothing = Buffer.alloc(0);
 
 export type FrameSink = {

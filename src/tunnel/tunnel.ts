@@ -1,6 +1,6 @@
 /** One WebSocket as a byte stream: backpressure both ways, keep-alive, and a reason at the end (RFC 6455). */
 import type { Socket } from 'node:net';
-import { FrameProblem, FrameReader } from './frame-reader.ts';
+import { FrameProblem, FrameReader, noStatus } from './frame-reader.ts';
 import { FrameWriter } from './frame-writer.ts';
 import type { Upgraded } from './handshake.ts';
 import { opcodes } from './opcodes.ts';
@@ -16,8 +16,6 @@ const silentTicksMax = 2;
 const closeTimeoutMs = 30_000;
 /** A close frame's reason may take 123 bytes (RFC 6455, 5.5). */
 const closeReasonBytesMax = 123;
-/** No code was received, and so none is sent back (7.1.5). */
-const noStatus = 1005;
 const broken = 1006;
 const nothing = Buffer.alloc(0);
 
@@ -173,6 +171,7 @@ export class Tunnel {
     if (this.#hasSentClose || !this.#socket.writable) return;
     this.#hasSentClose = true;
     const text = Buffer.from(truncateUtf8(reason, closeReasonBytesMax), 'utf8');
+    // Where no code was received, none is sent back (7.1.5).
     const payload = Buffer.alloc(code === noStatus ? 0 : 2 + text.length);
     if (payload.length > 0) {
       payload.writeUInt16BE(code, 0);
